@@ -1,0 +1,79 @@
+# The one door to everything. `make` alone lists what there is.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-done
+UV_VERSION := 0.13.8
+# A Python to prefer when the environment is made: make setup PYTHON=/opt/python3.12
+PYTHON ?=
+# Further arguments for pytest: make test PYTEST_ARGS="-n 2 tests/unit"
+PYTEST_ARGS ?=
+
+# A user's own pip and Python settings must not redirect or refuse what goes into $(VENV).
+unexport PIP_PREFIX PIP_REQUIRE_HASHES PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USER
+unexport PYTHONHOME PYTHONPATH
+
+.DEFAULT_GOAL := help
+.PHONY: help setup generate fix lint test demo bench bench-quick lock-requirements clean
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Install everything into .venv (needs Python 3.11 or newer, nothing else)
+
+generate: $(STAMP) ## Write the Python stubs from protos/
+	$(BIN)/python -m protos.generate
+
+fix: $(STAMP) ## Format, and mend what can be mended mechanically
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lint: $(STAMP) ## Check style, types, layers, protos and that the stubs are up to date
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m protos.lint
+	$(BIN)/python -m protos.generate --check
+
+test: $(STAMP) ## Run every test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+demo: $(STAMP) ## Watch workers take turns on a lock, and one of them die
+	$(BIN)/python -m deploy.demo
+
+bench: $(STAMP) ## Measure against etcd's own lock service
+	$(BIN)/python -m tests.benchmarks
+
+bench-quick: $(STAMP) ## The same, shorter, in under two minutes
+	$(BIN)/python -m tests.benchmarks --quick
+
+lock-requirements: $(STAMP) ## Pin the newest allowed dependencies, with hashes and without addresses
+	$(BIN)/python -m venv build/lock
+	build/lock/bin/python -m pip install --quiet uv==$(UV_VERSION)
+	env -u UV_FIND_LINKS -u PIP_FIND_LINKS build/lock/bin/uv pip compile --universal --upgrade \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --quiet \
+	  --custom-compile-command "make lock-requirements" --extra server --extra embedded \
+	  --output-file requirements/dev.txt pyproject.toml requirements/dev.in
+
+clean: ## Remove the environment and everything that was built
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find clients server tests protos deploy -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp makes repeating free: it is older than its sources only when they changed.
+$(STAMP): requirements/dev.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# A name on PATH may be a shim that cannot run, so each candidate is tried, not only found.
+$(BIN)/python:
+	@for python in $(PYTHON) python3.11 python3; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    $$python -m venv $(VENV) && exit 0; \
+	    rm -rf $(VENV); exit 1; \
+	  fi; \
+	done; \
+	echo "Lockstream needs Python 3.11 or newer, and none of these is: $(PYTHON) python3.11 python3." \
+	  "Install one, or name it: make setup PYTHON=/path/to/python" >&2; \
+	exit 1

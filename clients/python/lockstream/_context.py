@@ -1,0 +1,112 @@
+"""`async with session.lock(...)`: acquire, run the body, release."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, ParamSpec, TypedDict, TypeVar
+
+from lockstream._body import Body
+from lockstream._errors import LockLost, LockstreamError, WrongState
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
+
+    from lockstream._lock import Lock
+    from lockstream._reasons import LossReason
+    from lockstream._session import Session
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class AcquireOptions(TypedDict, total=False):
+    """How a lock is asked for; see `Session.acquire`."""
+
+    shared: bool
+    wait: float | None
+    owner: str | None
+    on_wait: Callable[[int], object] | None
+    on_lost: Callable[[Lock, LossReason], object] | None
+
+
+class LockContext:
+    """Holds a lock while the body of an `async with` runs.
+
+    May be used again, but not while it is in use.
+    """
+
+    __slots__ = ("_body", "_cancel_on_loss", "_lock", "_name", "_options", "_session")
+
+    def __init__(
+        self,
+        session: Callable[[], Awaitable[Session]],
+        name: str,
+        options: AcquireOptions,
+        *,
+        cancel_on_loss: bool,
+    ) -> None:
+        self._session = session
+        self._name = name
+        self._options = options
+        self._cancel_on_loss = cancel_on_loss
+        self._lock: Lock | None = None
+        self._body: Body | None = None
+
+    async def __aenter__(self) -> Lock:
+        """Acquire; raises as `Session.acquire`."""
+        if self._lock is not None:
+            raise WrongState(f"this context of lock {self._name!r} is in use; make another")
+        session = await self._session()
+        lock = self._lock = await session.acquire(self._name, **self._options)
+        if self._cancel_on_loss:
+            self._body = Body(lock)
+        return lock
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Release.
+
+        LockLost when the lock was lost while the body ran, unless the body raised something of its
+        own.
+        """
+        lock, body = self._lock, self._body
+        self._lock = self._body = None
+        assert lock is not None  # noqa: S101 - Python leaves only what it entered
+        cancelled_by_loss = body is not None and body.leave(exc_type)
+        reason = lock.lost.reason
+        if reason is not None:
+            if exc is None or cancelled_by_loss:
+                raise LockLost(lock.name, lock.token, reason) from exc
+        elif exc is None:
+            await lock.release()
+        elif lock.held:
+            await _release_quietly(lock)
+
+
+async def _release_quietly(lock: Lock) -> None:
+    """Release after the body failed: its exception tells more than a failure to release would."""
+    try:
+        await lock.release()
+    except LockstreamError:
+        return
+
+
+def locked(
+    context: Callable[[], LockContext],
+) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
+    """A decorator that holds a lock, made anew by `context`, during each call of a coroutine."""
+
+    def decorate(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+        @functools.wraps(function)
+        async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            async with context():
+                return await function(*args, **kwargs)
+
+        return call
+
+    return decorate

@@ -1,0 +1,254 @@
+"""The exceptions of the client, one for each reason a server can give, and their translation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from lockstream._reasons import ErrorReason, LossReason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ERROR_DOMAIN = "lockstream.v1"
+_REASON_PREFIX = "ERROR_REASON_"
+_DETAILS_KEY = "grpc-status-details-bin"
+
+
+class LockstreamError(Exception):
+    """Anything that went wrong with a lock or a session.
+
+    `reason` is the server's reason, a `LossReason` for `LockLost`, or None for what the client
+    found out by itself. `retryable` tells whether the same call may succeed later with nothing else
+    changed. `outcome_settled` tells whether the call certainly had no effect and will have none.
+    `metadata` is what else the server said, such as the `limit` that was passed.
+    """
+
+    reason: ErrorReason | LossReason | None = None
+    retryable: bool = False
+    outcome_settled: bool = True
+
+    def __init__(self, message: str, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.metadata: Mapping[str, str] = metadata or {}
+        if "retryable" in self.metadata:
+            self.retryable = self.metadata["retryable"] == "true"
+        if "outcome_settled" in self.metadata:
+            self.outcome_settled = self.metadata["outcome_settled"] == "true"
+
+
+class ConfigError(LockstreamError, ValueError):
+    """A connection string or an option was not understood. The sentence names the part."""
+
+
+class ServerUnavailable(LockstreamError):
+    """No server could be reached, or the one reached did not answer in time."""
+
+    retryable = True
+    outcome_settled = False
+
+
+class ProtocolError(LockstreamError):
+    """The other side does not speak this protocol: it is no Lockstream server, or a newer one."""
+
+    outcome_settled = False
+
+
+class LockLost(LockstreamError):
+    """A lock that was held is held no longer, and not because it was released.
+
+    Stop what it protects.
+    """
+
+    reason: LossReason
+
+    def __init__(self, name: str, token: int, reason: LossReason) -> None:
+        super().__init__(f"lock {name!r} with token {token} was lost: {reason.name}")
+        self.name = name
+        self.token = token
+        self.reason = reason
+
+
+class InvalidArgument(LockstreamError, ValueError):
+    """A field is malformed or out of range."""
+
+    reason = ErrorReason.INVALID_ARGUMENT
+
+
+class WrongState(LockstreamError):
+    """The call does not fit the state of the session: it is closed already, or not open yet."""
+
+    reason = ErrorReason.WRONG_STATE
+
+
+class WouldBlock(LockstreamError):
+    """The lock is taken and the acquire did not want to wait. Nothing was queued."""
+
+    reason = ErrorReason.WOULD_BLOCK
+    retryable = True
+
+
+class WaitTimeout(LockstreamError, TimeoutError):
+    """The lock was not granted within the wait. The place in the queue is given up."""
+
+    reason = ErrorReason.WAIT_TIMEOUT
+    retryable = True
+
+
+class AcquireCancelled(LockstreamError):
+    """The acquire was withdrawn before it was granted."""
+
+    reason = ErrorReason.CANCELLED
+    retryable = True
+
+
+class NotHeld(LockstreamError):
+    """The lock is not held: released already, or never granted."""
+
+    reason = ErrorReason.NOT_HELD
+
+
+class StaleToken(LockstreamError):
+    """The lock is held, but with another fencing token."""
+
+    reason = ErrorReason.STALE_TOKEN
+
+
+class AlreadyHeld(LockstreamError):
+    """The same owner holds or awaits this name already, so waiting would be waiting for itself."""
+
+    reason = ErrorReason.ALREADY_HELD
+
+
+class AcquireIdReused(LockstreamError):
+    """Two different acquires of one session bore the same identifier: a defect of a client."""
+
+    reason = ErrorReason.ACQUIRE_ID_REUSED
+
+
+class SessionExpired(LockstreamError):
+    """The session ended, and with it all its locks and queue places. Open another."""
+
+    reason = ErrorReason.SESSION_EXPIRED
+
+
+class Superseded(LockstreamError):
+    """Another stream resumed the session; this one can no longer act for it."""
+
+    reason = ErrorReason.SUPERSEDED
+
+
+class BadResumeToken(LockstreamError):
+    """The resume token is not the session's."""
+
+    reason = ErrorReason.BAD_RESUME_TOKEN
+
+
+class QuotaExceeded(LockstreamError):
+    """A bound of the server would be passed; `metadata["limit"]` names it."""
+
+    reason = ErrorReason.QUOTA_EXCEEDED
+    retryable = True
+
+
+class SlowConsumer(LockstreamError):
+    """This client read too slowly. The stream ended; the session is resumed by itself."""
+
+    reason = ErrorReason.SLOW_CONSUMER
+    retryable = True
+    outcome_settled = False
+
+
+class StoreUnavailable(LockstreamError):
+    """The server could not reach etcd in time."""
+
+    reason = ErrorReason.STORE_UNAVAILABLE
+    retryable = True
+    outcome_settled = False
+
+
+class ServerDraining(LockstreamError):
+    """The server is shutting down."""
+
+    reason = ErrorReason.DRAINING
+    retryable = True
+
+
+class NotFound(LockstreamError):
+    """There is no such session."""
+
+    reason = ErrorReason.NOT_FOUND
+
+
+class ServerDefect(LockstreamError):
+    """The server failed in a way it did not foresee; its log tells more."""
+
+    reason = ErrorReason.INTERNAL
+    outcome_settled = False
+
+
+class RemovedExternally(LockstreamError):
+    """The waiting entry was deleted in etcd behind the service."""
+
+    reason = ErrorReason.REMOVED_EXTERNALLY
+    retryable = True
+
+
+class ErrorTable:
+    """The one table from a server's reason to the exception that is raised for it."""
+
+    classes: ClassVar[dict[ErrorReason, type[LockstreamError]]] = {
+        ErrorReason.INVALID_ARGUMENT: InvalidArgument,
+        ErrorReason.WRONG_STATE: WrongState,
+        ErrorReason.WOULD_BLOCK: WouldBlock,
+        ErrorReason.WAIT_TIMEOUT: WaitTimeout,
+        ErrorReason.CANCELLED: AcquireCancelled,
+        ErrorReason.NOT_HELD: NotHeld,
+        ErrorReason.STALE_TOKEN: StaleToken,
+        ErrorReason.ALREADY_HELD: AlreadyHeld,
+        ErrorReason.ACQUIRE_ID_REUSED: AcquireIdReused,
+        ErrorReason.SESSION_EXPIRED: SessionExpired,
+        ErrorReason.SUPERSEDED: Superseded,
+        ErrorReason.BAD_RESUME_TOKEN: BadResumeToken,
+        ErrorReason.QUOTA_EXCEEDED: QuotaExceeded,
+        ErrorReason.SLOW_CONSUMER: SlowConsumer,
+        ErrorReason.STORE_UNAVAILABLE: StoreUnavailable,
+        ErrorReason.DRAINING: ServerDraining,
+        ErrorReason.NOT_FOUND: NotFound,
+        ErrorReason.INTERNAL: ServerDefect,
+        ErrorReason.REMOVED_EXTERNALLY: RemovedExternally,
+    }
+
+
+def from_status(status: status_pb2.Status) -> LockstreamError:
+    """The exception for an error of the protocol.
+
+    One without a reason we know is a `ProtocolError`.
+    """
+    info = error_details_pb2.ErrorInfo()
+    for detail in status.details:
+        if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
+            return _from_info(info, status.message)
+    return ProtocolError(f"error {status.code} without a reason: {status.message}")
+
+
+def from_rpc(error: grpc.aio.AioRpcError) -> LockstreamError:
+    """The exception for a call that failed, whether the server or the transport failed it."""
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS_KEY and isinstance(value, bytes):
+            return from_status(status_pb2.Status.FromString(value))
+    message = f"{error.code().name}: {error.details()}"
+    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        return ServerUnavailable(message)
+    return ProtocolError(message)
+
+
+def _from_info(info: error_details_pb2.ErrorInfo, message: str) -> LockstreamError:
+    try:
+        reason = ErrorReason[info.reason.removeprefix(_REASON_PREFIX)]
+    except KeyError:
+        # A newer server has reasons this client does not; its own word on retrying still counts.
+        return LockstreamError(f"{info.reason}: {message}", dict(info.metadata))
+    return ErrorTable.classes[reason](message, dict(info.metadata))

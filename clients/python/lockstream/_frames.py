@@ -1,0 +1,162 @@
+"""Reads the server's frames to the ledger: which message means which step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lockstream import _snapshot
+from lockstream._claims import Claim, ClaimState
+from lockstream._errors import (
+    LockstreamError,
+    ServerDraining,
+    SessionExpired,
+    Superseded,
+    from_status,
+)
+from lockstream._ledger import Ledger, seconds
+from lockstream._link import ACQUIRE, OPERATION_BITS, OPERATION_MASK, RELEASE, SESSION, Link
+from lockstream._reasons import LossReason
+
+if TYPE_CHECKING:
+    from google.rpc import status_pb2
+
+    from lockstream.v1 import session_pb2
+
+
+def read(ledger: Ledger, link: Link, frame: session_pb2.SessionResponse, now: float) -> None:
+    """Take in a frame that was read at `now` from the stream of `link`.
+
+    Of a stream that is being tried only the answer to its greeting counts, of one that was left
+    nothing does, and past the local deadline nothing does either.
+    """
+    ledger.expire(now)
+    for response in frame.responses:
+        if response.WhichOneof("kind") == "reply":
+            if link is ledger.link:
+                _reply(ledger, response.reply)
+            elif not link.attached.done():
+                _greeting(ledger, link, response.reply, now)
+        elif link is ledger.link:
+            _event(ledger, response.event)
+
+
+def _greeting(ledger: Ledger, link: Link, reply: session_pb2.Reply, now: float) -> None:
+    """The answer to `open` or `resume`, which is the first request of a stream."""
+    if reply.HasField("attached"):
+        if ledger.ended is None or ledger.closing is not None:
+            ledger.attach(link, reply.attached)
+            _snapshot.settle(ledger, link, reply.attached.claims, now)
+    elif reply.HasField("error"):
+        link.attached.set_exception(from_status(reply.error))
+
+
+def _reply(ledger: Ledger, reply: session_pb2.Reply) -> None:
+    claim = ledger.claims.get(reply.request_id >> OPERATION_BITS)
+    match reply.WhichOneof("outcome"):
+        case "granted":
+            ledger.grant(reply.granted.acquire_id, reply.granted.token)
+        case "released" | "cancelled":
+            if claim is not None:
+                ledger.finish(claim)
+        case "queued":
+            if claim is not None:
+                ledger.queue(claim, reply.queued.position)
+        case "error":
+            _failed(ledger, reply.request_id, claim, reply.error)
+        case "proof":
+            ledger.prove(seconds(reply.proof.remaining))
+        case "closed":
+            if ledger.closing is not None and not ledger.closing.done():
+                ledger.closing.set_result(None)
+        case _:
+            pass  # an outcome of a newer protocol: nothing that concerns a claim
+
+
+def _event(ledger: Ledger, event: session_pb2.Event) -> None:
+    match event.WhichOneof("event"):
+        case "granted":
+            ledger.grant(event.granted.acquire_id, event.granted.token)
+        case "wait_ended":
+            _wait_ended(ledger, event.wait_ended)
+        case "lost":
+            _lost(ledger, event.lost)
+        case "jeopardy":
+            ledger.in_jeopardy = True
+        case "safe":
+            ledger.in_jeopardy = False
+        case "draining":
+            ledger.drain()
+        case "session_ended":
+            error = from_status(event.session_ended.error)
+            if isinstance(error, Superseded):
+                ledger.supersede(error)
+            else:
+                ledger.end(error, LossReason.LEASE_EXPIRED)
+        case _:
+            pass  # an event of a newer protocol
+
+
+def _wait_ended(ledger: Ledger, ended: session_pb2.WaitEnded) -> None:
+    claim = ledger.claims.get(ended.acquire_id)
+    error = from_status(ended.error)
+    # Superseded, the session still has its queue places; the event that follows tells whether it is
+    # still ours.
+    if claim is not None and not isinstance(error, Superseded):
+        ledger.fail(claim, error)
+
+
+def _lost(ledger: Ledger, lost: session_pb2.Lost) -> None:
+    claim = ledger.claims.get(lost.acquire_id)
+    reason = _loss_reason(lost.reason)
+    # Superseded, the session still has its locks; the event that follows tells whether it is still
+    # ours.
+    if claim is not None and claim.token == lost.token and reason is not LossReason.SUPERSEDED:
+        ledger.lose(claim, reason)
+
+
+def _failed(ledger: Ledger, request_id: int, claim: Claim | None, status: status_pb2.Status) -> None:
+    error = from_status(status)
+    if isinstance(error, SessionExpired):
+        ledger.end(error, LossReason.LEASE_EXPIRED)
+    elif isinstance(error, Superseded):
+        ledger.supersede(error)
+    elif isinstance(error, ServerDraining):
+        ledger.drain()  # what was asked stands, and is asked again after the resume
+    elif request_id & OPERATION_MASK == SESSION:
+        _session_request_failed(ledger)
+    elif claim is not None:
+        _claim_request_failed(ledger, request_id & OPERATION_MASK, claim, error)
+
+
+def _claim_request_failed(ledger: Ledger, operation: int, claim: Claim, error: LockstreamError) -> None:
+    """An acquire, a release or a cancel failed, and the session stands."""
+    if operation == ACQUIRE:
+        if claim.state is ClaimState.LEAVING:
+            pass  # its cancel is on the way
+        elif error.outcome_settled:
+            ledger.fail(claim, error)
+        else:
+            ledger.give_up(claim, error)
+    elif error.retryable:
+        ledger.unsettled.append(claim)
+    elif operation == RELEASE:
+        ledger.fail(claim, error)
+    else:
+        ledger.finish(claim)
+
+
+def _session_request_failed(ledger: Ledger) -> None:
+    """A heartbeat or a close failed: the stream lives, but nothing is proven."""
+    if ledger.closing is not None:
+        if not ledger.closing.done():
+            ledger.closing.set_result(None)
+    elif ledger.link is not None:
+        ledger.link.heartbeat_open = False
+
+
+def _loss_reason(number: int) -> LossReason:
+    """The reason of a loss. Whatever a newer server may call it, the lock is lost."""
+    try:
+        return LossReason(number)
+    except ValueError:
+        return LossReason.LEASE_EXPIRED

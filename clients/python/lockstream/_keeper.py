@@ -1,0 +1,213 @@
+"""Sees that a stream speaks for a session: opens it, keeps it alive, moves it, closes it.
+
+All that is decided is decided by the ledger; here are the connections, the tasks and the timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from typing import TYPE_CHECKING
+
+from lockstream import _frames
+from lockstream._backoff import Backoff
+from lockstream._errors import (
+    BadResumeToken,
+    InvalidArgument,
+    LockstreamError,
+    ServerUnavailable,
+    SessionExpired,
+    Superseded,
+    WrongState,
+)
+from lockstream._ledger import Ledger
+from lockstream._link import Link
+from lockstream._reasons import LossReason
+from lockstream._stream import Stream
+
+if TYPE_CHECKING:
+    from lockstream._channels import Channels
+    from lockstream._options import Options
+    from lockstream.v1 import session_pb2
+
+CLOSE_TIMEOUT = 3.0
+"""Seconds that closing waits for the server.
+
+Without an answer the session ends by itself after its TTL.
+"""
+
+FINAL_ERRORS = (SessionExpired, Superseded, BadResumeToken, InvalidArgument, WrongState)
+"""Answers to a resume after which another attempt is of no use."""
+
+_log = logging.getLogger("lockstream")
+
+
+class Keeper:
+    """The connection side of one session, on the event loop in which it is made."""
+
+    def __init__(self, channels: Channels, opening: session_pb2.Open, options: Options) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.ledger = Ledger(opening, new_future=self.loop.create_future, on_change=self._on_change)
+        self._channels = channels
+        self._options = options
+        self._changed = asyncio.Event()
+        self._stream: Stream | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def open(self) -> None:
+        """Open the session at one of the endpoints, within the connect timeout.
+
+        `async with` does this. Raises what the last attempt raised, such as ServerUnavailable.
+        """
+        if self.ledger.session_id:
+            raise WrongState("the session was opened already")
+        if self.ledger.ended is not None:
+            raise self.ledger.end_error()
+        deadline = self.loop.time() + self._options.connect_timeout
+        share = self._options.connect_timeout / len(self._channels)
+        backoff = self._backoff()
+        while True:
+            try:
+                self._stream = await self._try(min(share, deadline - self.loop.time()))
+                break
+            except LockstreamError as error:
+                pause = backoff.next()
+                if not error.retryable or self.loop.time() + pause >= deadline:
+                    raise
+                await asyncio.sleep(pause)
+        self._task = self.loop.create_task(self._keep(), name="lockstream session")
+        self.arm()
+
+    async def close(self) -> None:
+        """End the session: every lock and queue place is free on return.
+
+        A second close is WrongState.
+        """
+        if not self.ledger.session_id:
+            raise WrongState("the session is not open")
+        try:
+            answer = self.ledger.close()
+            self._changed.set()
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await answer
+        except TimeoutError:
+            _log.warning("session %s: no server answered the close; it ends by its TTL", self.ledger.session_id)
+        finally:
+            await self.stop()
+
+    async def _keep(self) -> None:
+        """See that a stream speaks for the session, until it ends."""
+        ledger = self.ledger
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            if ledger.over:
+                return
+            if ledger.link is None or ledger.leave:
+                await self._move()
+
+    async def _move(self) -> None:
+        """Resume at the next endpoint that lets us.
+
+        A stream that still works does so until then.
+        """
+        ledger, old = self.ledger, self._stream
+        if old is not None:
+            leave = self._channels.failed if ledger.leave else self._channels.silent
+            leave(old.channel)
+        backoff = self._backoff()
+        while True:
+            try:
+                limit = min(ledger.heartbeat_interval, ledger.deadline - self.loop.time())
+                self._stream = await self._try(limit)
+            except FINAL_ERRORS as error:
+                superseded = isinstance(error, Superseded)
+                ledger.end(error, LossReason.SUPERSEDED if superseded else LossReason.LEASE_EXPIRED)
+                return
+            except LockstreamError as error:
+                _log.info("session %s: %s", self.ledger.session_id, error)
+                await asyncio.sleep(backoff.next())
+            else:
+                break
+        if old is not None:
+            old.close()
+        self.arm()
+
+    async def _try(self, limit: float) -> Stream:
+        """Open or resume at the endpoint whose turn it is, within `limit` seconds."""
+        channel = self._channels.current()
+        link = Link(self.loop.create_future())
+        self.ledger.greet(link, self.loop.time())
+        stream = Stream(channel, link, self._receive, self._stream_ended)
+        try:
+            async with asyncio.timeout(limit):
+                await link.attached
+        except TimeoutError:
+            self._abort(stream, answered=False)
+            self._channels.silent(channel)
+            raise ServerUnavailable(f"{channel.endpoint} did not answer in time") from None
+        except BaseException as error:
+            answered = isinstance(error, LockstreamError) and error.reason is not None
+            self._abort(stream, answered=answered)
+            self._channels.failed(channel)
+            raise
+        return stream
+
+    def _abort(self, stream: Stream, *, answered: bool) -> None:
+        self.ledger.drop(stream.link, answered=answered)
+        stream.close()
+
+    def _backoff(self) -> Backoff:
+        return Backoff(self._options.backoff_min, self._options.backoff_max)
+
+    def _receive(self, link: Link, frame: session_pb2.SessionResponse) -> None:
+        _frames.read(self.ledger, link, frame, self.loop.time())
+
+    def _stream_ended(self, stream: Stream) -> None:
+        self._channels.left(stream.channel)
+        attached = stream.link.attached
+        if not attached.done():
+            error = stream.error or ServerUnavailable("the server ended the stream")
+            attached.set_exception(error)
+        elif not stream.closed:
+            self.ledger.drop(stream.link, answered=True)
+
+    def _on_change(self) -> None:
+        self._changed.set()
+        if self.ledger.ended is not None and self.ledger.closing is None:
+            self._disarm()
+            if self._task is not None:
+                self._task.cancel()
+            if self._stream is not None:
+                self._stream.close()
+        else:
+            self.arm()
+
+    def arm(self) -> None:
+        """Set the timer for what is due next."""
+        self._disarm()
+        due = self.ledger.due()
+        if self.ledger.ended is None and due < math.inf:
+            self._timer = self.loop.call_at(due, self._tick)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self) -> None:
+        self.ledger.tick(self.loop.time())
+        self.arm()
+
+    async def stop(self) -> None:
+        """Leave the stream and end the tasks."""
+        self._disarm()
+        task, stream = self._task, self._stream
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,))
+        if stream is not None:
+            stream.close()
+            await stream.wait_closed()

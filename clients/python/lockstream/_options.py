@@ -1,0 +1,56 @@
+"""What can be chosen about a client and its sessions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from lockstream._errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The choices of one client. Durations are in seconds."""
+
+    ttl: float | None = None
+    """How long a session outlives the last proof that somebody is there.
+
+    None is the server's default, 10 s.
+    """
+    grace: float | None = None
+    """How long a session is kept when its stream breaks.
+
+    None is the whole TTL; 0 frees everything at once.
+    """
+    name: str = ""
+    """Who the client is, for people who read listings. Empty is this host and process."""
+    connect_timeout: float = 5.0
+    """For how long all endpoints are tried before a session's opening, or a read, fails."""
+    backoff_min: float = 0.05
+    """The first pause between attempts to connect; it doubles from there, with jitter."""
+    backoff_max: float = 2.0
+    """The longest pause between attempts to connect."""
+    ca: str | None = None
+    """File with the certificates that sign the server's; None is the system's own. TLS only."""
+    cert: str | None = None
+    """File with the certificate that this client shows. TLS only, with `key`."""
+    key: str | None = None
+    """File with the private key of `cert`."""
+
+    def __post_init__(self) -> None:
+        """ConfigError for a value out of range, naming it."""
+        for option in ("ttl", "connect_timeout", "backoff_min", "backoff_max"):
+            value = getattr(self, option)
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"option {option!r} must be more than zero, not {value}")
+        if self.grace is not None and not 0 <= self.grace < math.inf:
+            raise ConfigError(f"option 'grace' must be zero or more, not {self.grace}")
+        if self.backoff_min > self.backoff_max:
+            raise ConfigError("option 'backoff_min' is more than option 'backoff_max'")
+        if (self.cert is None) != (self.key is None):
+            raise ConfigError("options 'cert' and 'key' go together")
+
+
+DURATIONS = frozenset({"ttl", "grace", "connect_timeout", "backoff_min", "backoff_max"})
+TLS_OPTIONS = frozenset({"ca", "cert", "key"})
+OPTION_NAMES = frozenset(field.name for field in fields(Options))

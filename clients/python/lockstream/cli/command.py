@@ -1,0 +1,82 @@
+"""The command that `lockstream run` runs: a process group of its own, tied to this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from lockstream.cli import exits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_TETHER = Path(__file__).with_name("tether.py")
+_POLL_SECONDS = 0.02
+
+
+class Command:
+    """A running command.
+
+    Start it with `start`, from the main thread: the kernel ties it to the thread that starts it.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.ended = asyncio.ensure_future(process.wait())
+        """Done when the command has ended."""
+
+    @classmethod
+    async def start(cls, command: Sequence[str], variables: Mapping[str, str]) -> Self:
+        """Start a command with these variables added to the environment."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", str(_TETHER), str(os.getpid())),
+            *command,
+            env={**os.environ, **variables},
+            process_group=0,
+        )
+        return cls(process)
+
+    @property
+    def exit_code(self) -> int:
+        """Its exit code as shells have it: 128 plus the signal's number when a signal ended it."""
+        code = self.ended.result()
+        return code if code >= 0 else exits.SIGNALLED - code
+
+    def send(self, number: signal.Signals) -> bool:
+        """Send a signal to the command and all that it started. False when none of it is left."""
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    async def stop(self, kill_after: float) -> None:
+        """End all of it: SIGTERM, and SIGKILL to what is left of it after `kill_after` seconds."""
+        self.send(signal.SIGTERM)
+        self.send(signal.SIGCONT)  # a stopped process hears nothing else
+        try:
+            async with asyncio.timeout(kill_after):
+                await asyncio.shield(self.ended)
+                while self._left():
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            self.send(signal.SIGKILL)
+            await self.ended
+
+    def _left(self) -> bool:
+        """Whether any process of the group is left."""
+        try:
+            os.killpg(self._process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def on_terminal(self) -> Iterator[None]:
+        """Let the command read from the terminal and get its Ctrl-C, as a shell does, if this process may."""
+        yield

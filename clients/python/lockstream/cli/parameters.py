@@ -1,0 +1,84 @@
+"""The types of the command line's parameters, and the options that several commands share."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Function = TypeVar("Function", bound="Callable[..., object]")
+
+DEFAULT_SERVERS = "localhost:7420"
+SERVERS_VARIABLE = "LOCKSTREAM_SERVERS"
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h)?", re.ASCII)
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Duration(click.ParamType):
+    """A duration such as `10s`, `500ms`, `2m`, `1h`, or plain seconds. Its value is in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds; a value that click had converted before is kept."""
+        if isinstance(value, float):
+            return value
+        found = _DURATION.fullmatch(value)
+        if found is None:
+            self.fail(f"{value!r} is not a duration: write it like 10s, 500ms or 2m", param, ctx)
+        return float(found[1]) * _SECONDS[found[2] or "s"]
+
+
+class Wait(Duration):
+    """A duration, or `forever`, which is infinity."""
+
+    name = "duration|forever"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds; infinity for ever."""
+        return math.inf if value == "forever" else super().convert(value, param, ctx)
+
+
+def server_option(command: Function) -> Function:
+    """`--server` of one command; without it that of the program counts, then the environment."""
+    return click.option(
+        "-s",
+        "--server",
+        "servers",
+        metavar="SERVERS",
+        callback=lambda ctx, _param, value: value or ctx.obj or DEFAULT_SERVERS,
+        help="Where the servers are: host:port,host2, unix:///path or lockstream://host?option=value."
+        f"  [env var: {SERVERS_VARIABLE}; default: {DEFAULT_SERVERS}]",
+    )(command)
+
+
+def acquire_options(command: Function) -> Function:
+    """How to ask for a lock: `--wait`, `--shared`, `--ttl`."""
+    for decorate in (
+        click.option(
+            "--ttl",
+            type=Duration(),
+            help="How long the lock outlives this process, or its connection.  [default: the server's, 10s]",
+        ),
+        click.option("--shared", is_flag=True, help="Hold it together with other shared holders."),
+        click.option(
+            "--wait",
+            type=Wait(),
+            default="forever",
+            show_default=True,
+            help="How long to wait for the lock; 0 does not wait.",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+def json_option(text: str) -> Callable[[Function], Function]:
+    """`--json`, for programs that read the output."""
+    return click.option("--json", "as_json", is_flag=True, help=text)

@@ -1,0 +1,1 @@
+"""Stubs of the `lockstream.v1` protos, written by `make generate`."""

@@ -1,0 +1,207 @@
+"""What a client and its session say to each other, free of any encoding. session.proto explains each to users."""
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from lockstream_server.core.errors import LockError
+from lockstream_server.core.model import Mode
+
+NO_WAIT = 0.0
+"""The wait of an acquire that does not wait. Clients cannot say zero by accident: convert refuses it as a timeout."""
+
+
+class LossReason(Enum):
+    """Why a session no longer has a lock that it held; by the same names in errors.proto."""
+
+    LEASE_EXPIRED = "lease expired"
+    REMOVED_EXTERNALLY = "removed externally"
+    UNPROVEN = "unproven"
+    SUPERSEDED = "superseded"
+
+
+# Requests.
+
+
+class Open(NamedTuple):
+    """Begin a session."""
+
+    client_name: str
+    metadata: Mapping[str, str]
+    ttl: float | None
+    """Seconds; None for the server's default."""
+    grace: float | None
+    """Seconds; None for the TTL."""
+    heartbeats: bool
+
+
+class Resume(NamedTuple):
+    """Take up a session."""
+
+    session: int
+    token: str
+
+
+class Heartbeat(NamedTuple):
+    """Show that the client is alive, ask for the proof."""
+
+
+class Close(NamedTuple):
+    """End the session."""
+
+
+class Acquire(NamedTuple):
+    """Ask for a lock."""
+
+    acquire: int
+    name: str
+    mode: Mode
+    owner: str
+    wait: float | None
+    """Seconds; None for ever, NO_WAIT for not at all."""
+
+
+class Release(NamedTuple):
+    """Give up a lock."""
+
+    acquire: int
+    token: int
+
+
+class Cancel(NamedTuple):
+    """Withdraw an acquire, whatever became of it."""
+
+    acquire: int
+
+
+Request = Open | Resume | Heartbeat | Close | Acquire | Release | Cancel
+
+
+# What is said of a session's locks.
+
+
+class Claim(NamedTuple):
+    """One acquire of a session, as it stands."""
+
+    acquire: int
+    name: str
+    mode: Mode
+    owner: str
+    held: bool
+    token: int
+    position: int
+    """Among the waiters, from 1; 0 when held."""
+
+
+class Attached(NamedTuple):
+    """The session is attached to this stream."""
+
+    session: int
+    resume_token: str
+    """Empty after a resume."""
+    ttl: int
+    grace: float
+    remaining: float
+    """Seconds for which the lease is proven."""
+    claims: Sequence[Claim]
+    server: str
+    generation: int
+
+
+class Proof(NamedTuple):
+    """How long the lease is proven."""
+
+    remaining: float
+    """Seconds."""
+
+
+class Closed(NamedTuple):
+    """The session is closed and everything it had is free."""
+
+
+class Granted(NamedTuple):
+    """The lock is held."""
+
+    acquire: int
+    token: int
+
+
+class Queued(NamedTuple):
+    """The acquire waits."""
+
+    acquire: int
+    position: int
+
+
+class Released(NamedTuple):
+    """The lock is released."""
+
+
+class Cancelled(NamedTuple):
+    """The acquire is withdrawn."""
+
+    was_granted: bool
+
+
+Outcome = Attached | Proof | Closed | Granted | Queued | Released | Cancelled | LockError
+
+
+class WaitEnded(NamedTuple):
+    """A queued acquire ended without a grant."""
+
+    acquire: int
+    error: LockError
+
+
+class Lost(NamedTuple):
+    """A lock is held no longer, and not because the client released it."""
+
+    acquire: int
+    name: str
+    token: int
+    reason: LossReason
+
+
+class Jeopardy(NamedTuple):
+    """No proof of the lease for half its TTL."""
+
+    remaining: float
+
+
+class Safe(NamedTuple):
+    """The lease is proven again."""
+
+    remaining: float
+
+
+class Draining(NamedTuple):
+    """The server is about to stop."""
+
+    until: float
+    """Seconds since the epoch."""
+
+
+class SessionEnded(NamedTuple):
+    """The last event of a stream that speaks for its session no longer."""
+
+    error: LockError
+
+
+Happening = Granted | WaitEnded | Lost | Jeopardy | Safe | Draining | SessionEnded
+
+
+class Reply(NamedTuple):
+    """The one reply to a request."""
+
+    request_id: int
+    outcome: Outcome
+
+
+class Event(NamedTuple):
+    """Something that happened; `sequence` counts from 1 without gaps."""
+
+    sequence: int
+    happening: Happening
+
+
+Message = Reply | Event

@@ -1,0 +1,303 @@
+"""The lock table: etcd's history folded into who holds and who waits.
+
+The unit of folding is a whole revision, because the cause of a loss is read from all of it: a lease that ends takes
+its session record and its entries with it in one revision. Folding a revision changes the table and returns the
+effects, in order; nothing else changes the table. Two tables that folded the same revisions are equal.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from lockstream_server.core.model import Entry, EntryRecord, SessionRecord
+from lockstream_server.core.rules import RULES
+
+
+class EntryPut(NamedTuple):
+    """An entry's key was written. `token` is the revision that created it, whichever revision wrote it last."""
+
+    name: str
+    key: str
+    session: int | None
+    """None for a foreign entry."""
+    record: EntryRecord
+    token: int
+
+
+class EntryDeleted(NamedTuple):
+    """An entry's key was deleted, or its lease ended."""
+
+    name: str
+    key: str
+
+
+class SessionPut(NamedTuple):
+    """A session record was written, by an open or a resume, at revision `attached_at`."""
+
+    session: int
+    record: SessionRecord
+    attached_at: int
+
+
+class SessionDeleted(NamedTuple):
+    """A session record was deleted: the session was closed or its lease ended."""
+
+    session: int
+
+
+Change = EntryPut | EntryDeleted | SessionPut | SessionDeleted
+
+
+class Revision(NamedTuple):
+    """Everything under our prefix that one etcd revision changed, in the order of its events."""
+
+    number: int
+    changes: Sequence[Change]
+
+
+class Snapshot(NamedTuple):
+    """Everything under our prefix at one revision."""
+
+    revision: int
+    entries: Sequence[EntryPut]
+    sessions: Sequence[SessionPut]
+
+
+class Cause(Enum):
+    """Why an entry went away, as far as etcd's history tells."""
+
+    SESSION_ENDED = "session ended"
+    DELETED = "deleted"
+    """By its own session or behind its back; only the session knows which."""
+
+
+class Granted(NamedTuple):
+    """The entry holds the lock from this revision on."""
+
+    entry: Entry
+
+
+class Queued(NamedTuple):
+    """The entry is new and has to wait."""
+
+    entry: Entry
+
+
+class Removed(NamedTuple):
+    """The entry is gone; `entry.granted` tells whether it held."""
+
+    entry: Entry
+    cause: Cause
+
+
+class Attached(NamedTuple):
+    """The session's record was written at this revision: whoever attached it at an earlier one is superseded."""
+
+    session: int
+    attached_at: int
+
+
+class Ended(NamedTuple):
+    """The session's record is gone. Comes before the `Removed` of its entries."""
+
+    session: int
+
+
+Effect = Granted | Queued | Removed | Attached | Ended
+
+
+class Queue:
+    """The entries of one lock in etcd's order; the first `holding` of them are granted."""
+
+    __slots__ = ("by_key", "entries", "holding")
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.by_key: dict[str, Entry] = {}
+        self.holding = 0
+
+    def insert(self, entry: Entry) -> None:
+        """Put the entry where etcd's order has it: at the end but for entries of one transaction."""
+        index = len(self.entries)
+        while index > self.holding and self.entries[index - 1].order > entry.order:
+            index -= 1
+        self.entries.insert(index, entry)
+        self.by_key[entry.key] = entry
+
+    def remove(self, entry: Entry) -> None:
+        """Take the entry out; it must be in."""
+        self.entries.remove(entry)
+        del self.by_key[entry.key]
+        if entry.granted:
+            self.holding -= 1
+
+    def advance(self) -> Iterator[Entry]:
+        """Grant from the head for as long as the rules admit, yielding each entry granted."""
+        entries = self.entries
+        while self.holding < len(entries):
+            candidate = entries[self.holding]
+            if not RULES[candidate.record.mode](entries[: self.holding], candidate):
+                return
+            candidate.granted = True
+            self.holding += 1
+            yield candidate
+
+    def position(self, entry: Entry) -> int:
+        """The entry's place among the waiters, from 1; 0 if it holds."""
+        return 0 if entry.granted else self.entries.index(entry) - self.holding + 1
+
+    def __repr__(self) -> str:
+        return f"Queue({self.entries!r})"
+
+
+class LiveSession:
+    """A session with its entries. It has no record while only entries are left of it."""
+
+    __slots__ = ("attached_at", "entries", "record")
+
+    def __init__(self) -> None:
+        self.record: SessionRecord | None = None
+        self.attached_at = 0
+        self.entries: dict[tuple[str, str], Entry] = {}
+        """By name and key."""
+
+
+class Table:
+    """All locks and sessions at one revision."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        """The newest revision folded."""
+        self.locks: dict[str, Queue] = {}
+        """Every lock that is held or awaited, by name."""
+        self.sessions: dict[int, LiveSession] = {}
+        """Every session with a record or an entry, by lease."""
+
+    def __repr__(self) -> str:
+        return f"Table(revision={self.revision}, locks={self.locks!r}, sessions={len(self.sessions)})"
+
+    def entry(self, name: str, key: str) -> Entry | None:
+        """The entry at a key, if it is there."""
+        queue = self.locks.get(name)
+        return queue.by_key.get(key) if queue is not None else None
+
+    def position(self, entry: Entry) -> int:
+        """The entry's place among the waiters of its lock, from 1; 0 if it holds."""
+        return self.locks[entry.name].position(entry)
+
+    def fold(self, revision: Revision, at: float | None = None) -> list[Effect]:
+        """Apply one revision and return what follows from it.
+
+        `at` is the moment, in seconds since the epoch, noted as the time of the grants. A revision that was folded
+        before is ignored, so a watch may safely begin too early.
+        """
+        if revision.number <= self.revision:
+            return []
+        self.revision = revision.number
+        effects: list[Effect] = []
+        removed: list[Entry] = []
+        fresh: dict[str, list[Entry]] = {}
+        for change in revision.changes:
+            match change:
+                case EntryPut():
+                    entry = self._put(change, removed)
+                    fresh.setdefault(change.name, [])
+                    if entry is not None:
+                        fresh[change.name].append(entry)
+                case EntryDeleted():
+                    gone = self.entry(change.name, change.key)
+                    if gone is not None:
+                        self._take_out(gone)
+                        removed.append(gone)
+                        new = fresh.setdefault(change.name, [])
+                        if gone in new:
+                            new.remove(gone)
+                case SessionPut():
+                    live = self.sessions.setdefault(change.session, LiveSession())
+                    live.record, live.attached_at = change.record, change.attached_at
+                    effects.append(Attached(change.session, change.attached_at))
+                case SessionDeleted():
+                    ended = self.sessions.get(change.session)
+                    if ended is not None and ended.record is not None:
+                        ended.record = None
+                        effects.append(Ended(change.session))
+                        if not ended.entries:
+                            del self.sessions[change.session]
+        # Only now, when the whole revision is in, is it known which entries went because their session did.
+        effects.extend(Removed(entry, self._cause(entry)) for entry in removed)
+        for name, entries in fresh.items():
+            effects.extend(self._settle(name, entries, at))
+        return effects
+
+    def difference(self, snapshot: Snapshot) -> Revision:
+        """What lies between this table and a later snapshot, as one revision to fold.
+
+        It loses what began and ended in between, and so may only be used where the history itself is gone.
+        """
+        changes: list[Change] = []
+        sessions = {put.session: put for put in snapshot.sessions}
+        entries = {(put.name, put.key): put for put in snapshot.entries}
+        for session, live in self.sessions.items():
+            if live.record is not None and session not in sessions:
+                changes.append(SessionDeleted(session))
+        for name, queue in self.locks.items():
+            for entry in queue.entries:
+                put = entries.get((name, entry.key))
+                if put is None or put.token != entry.token:
+                    changes.append(EntryDeleted(name, entry.key))
+        for session, session_put in sessions.items():
+            known = self.sessions.get(session)
+            if known is None or known.attached_at != session_put.attached_at:
+                changes.append(session_put)
+        entry_puts = sorted(snapshot.entries, key=lambda put: (put.token, put.key))
+        changes.extend(entry_puts)
+        return Revision(snapshot.revision, changes)
+
+    def _put(self, put: EntryPut, removed: list[Entry]) -> Entry | None:
+        """Take an entry in. Returns it if it is new, None if a known one was rewritten."""
+        known = self.entry(put.name, put.key)
+        if known is not None:
+            if known.token == put.token:
+                known.record = put.record
+                return None
+            self._take_out(known)
+            removed.append(known)
+        entry = Entry(*put)
+        queue = self.locks.get(put.name)
+        if queue is None:
+            queue = self.locks[put.name] = Queue()
+        queue.insert(entry)
+        if put.session is not None:
+            live = self.sessions.get(put.session)
+            if live is None:
+                live = self.sessions[put.session] = LiveSession()
+            live.entries[put.name, put.key] = entry
+        return entry
+
+    def _take_out(self, entry: Entry) -> None:
+        self.locks[entry.name].remove(entry)
+        if entry.session is None:
+            return
+        live = self.sessions[entry.session]
+        del live.entries[entry.name, entry.key]
+        if not live.entries and live.record is None:
+            del self.sessions[entry.session]
+
+    def _cause(self, entry: Entry) -> Cause:
+        if entry.session is None:
+            return Cause.DELETED
+        live = self.sessions.get(entry.session)
+        return Cause.DELETED if live is not None and live.record is not None else Cause.SESSION_ENDED
+
+    def _settle(self, name: str, fresh: Iterable[Entry], at: float | None) -> Iterator[Effect]:
+        """Grant what can be granted of a lock that changed, and name the new entries that have to wait."""
+        queue = self.locks[name]
+        if not queue.entries:
+            del self.locks[name]
+            return
+        for entry in queue.advance():
+            entry.granted_at = at
+            yield Granted(entry)
+        for entry in fresh:
+            if not entry.granted:
+                yield Queued(entry)

@@ -1,0 +1,1 @@
+"""Sessions: what one client's stream holds, awaits and is told."""

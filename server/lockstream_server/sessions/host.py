@@ -1,0 +1,72 @@
+"""What every session of a server shares."""
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+
+from lockstream_server.core.table import Table
+from lockstream_server.store.port import Store
+from lockstream_server.telemetry import Counters
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Every bound on sessions, with its unit. Overflow is QUOTA_EXCEEDED unless stated otherwise."""
+
+    sessions: int = 10_000
+    """Sessions attached to or kept by this server."""
+    entries_per_session: int = 1_000
+    """Acquires that hold or wait; revoking a lease is one etcd transaction over its keys."""
+    waiters_per_lock: int = 10_000
+    """Entries of one name."""
+    outbox_events: int = 1_024
+    """Events a stream has not taken yet; overflow ends the stream with SLOW_CONSUMER."""
+    default_ttl: float = 10.0
+    """Seconds; for a client that states none."""
+    min_ttl: float = 2.0
+    """Seconds; less is raised to it."""
+    max_ttl: float = 600.0
+    """Seconds; more is INVALID_ARGUMENT."""
+
+
+class Milestones:
+    """Callbacks for when the table has folded a revision."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._waiting: list[tuple[int, int, Callable[[], None]]] = []
+        self._order = count()
+
+    def when_folded(self, revision: int, call: Callable[[], None]) -> None:
+        """Call as soon as the table has reached the revision; at once if it has.
+
+        Only for revisions which changed something under our prefix: the table hears of no others.
+        """
+        if self._table.revision >= revision:
+            call()
+        else:
+            heapq.heappush(self._waiting, (revision, next(self._order), call))
+
+    def reached(self) -> None:
+        """The table has moved on."""
+        while self._waiting and self._waiting[0][0] <= self._table.revision:
+            heapq.heappop(self._waiting)[2]()
+
+
+@dataclass(slots=True)
+class Host:
+    """The server, as its sessions see it."""
+
+    name: str
+    """What the server calls itself in session records."""
+    store: Store
+    table: Table
+    bounds: Bounds
+    wall_clock: Callable[[], float]
+    """Seconds since the epoch, for times that people read."""
+    counters: Counters = field(default_factory=Counters)
+    milestones: Milestones = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.milestones = Milestones(self.table)

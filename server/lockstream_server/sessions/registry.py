@@ -1,0 +1,283 @@
+"""All sessions of this server, and the table they live by."""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import math
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, TypeVar
+
+from lockstream_server.core.errors import LockError, Reason, invalid, quota_exceeded
+from lockstream_server.core.messages import Open, Resume
+from lockstream_server.core.model import SessionRecord, session_text
+from lockstream_server.core.session import LeaseProof, Phase
+from lockstream_server.core.table import (
+    Attached,
+    Cause,
+    Effect,
+    Ended,
+    Granted,
+    Queued,
+    Removed,
+    Revision,
+    Snapshot,
+)
+from lockstream_server.sessions.host import Host
+from lockstream_server.sessions.outbox import Outbox
+from lockstream_server.sessions.session import Session
+from lockstream_server.store.port import (
+    Attachment,
+    CreateSession,
+    Outcome,
+    Proposal,
+    Recorded,
+    TakeOverSession,
+    Verdict,
+)
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 0.05
+"""How often a draining server looks whether everybody has left."""
+TAKEOVER_SECONDS = 3.0
+"""How long a resume may wait for the store and for the table to follow."""
+
+
+class Registry:
+    """Opens and resumes sessions, and hands each what the fold says of it."""
+
+    def __init__(self, host: Host, new_token: Callable[[], str]) -> None:
+        self.host = host
+        self.sessions: dict[int, Session] = {}
+        """Attached to this server, or kept by it for their grace; by lease."""
+        self.draining = False
+        self._new_token = new_token
+        self._opening = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        attached = sum(session.phase is Phase.ATTACHED for session in self.sessions.values())
+        return f"Registry({attached} attached of {len(self.sessions)}, {self.host.table.revision=})"
+
+    # Beginning.
+
+    async def open(self, request: int, asked: Open, outbox: Outbox) -> Session:
+        """Begin a session and send its greeting. Raises LockError."""
+        self._check_accepting()
+        ttl = self._granted_ttl(asked.ttl)
+        self._opening += 1
+        try:
+            sent_at = asyncio.get_running_loop().time()
+            lease = await self.host.store.grant_lease(ttl)
+            grace = lease.ttl if asked.grace is None else min(asked.grace, lease.ttl)
+            token = self._new_token()
+            record = SessionRecord(
+                client_name=asked.client_name,
+                metadata=asked.metadata,
+                ttl=lease.ttl,
+                grace=grace,
+                heartbeats=asked.heartbeats,
+                token_hash=hash_token(token),
+                server=self.host.name,
+                generation=1,
+                opened_at=self.host.wall_clock(),
+            )
+            try:
+                outcome = await self._propose(CreateSession(lease.session, record))
+            except BaseException:
+                self._background(self._revoke(lease.session))
+                raise
+        finally:
+            self._opening -= 1
+        if outcome.verdict is not Verdict.WRITTEN:
+            raise LockError(Reason.SESSION_EXPIRED, "the lease ended before the session began")
+        attachment = Attachment(lease.session, outcome.revision)
+        session = self._attach(attachment, record, LeaseProof(lease.ttl, sent_at), outbox)
+        session.greet(request, token, [])
+        self.host.counters.opened += 1
+        self.host.milestones.when_folded(outcome.revision, lambda: self._verify(session))
+        return session
+
+    async def resume(self, request: int, asked: Resume, outbox: Outbox) -> Session:
+        """Take up a session and send its greeting. Raises LockError."""
+        self._check_accepting()
+        try:
+            async with asyncio.timeout(TAKEOVER_SECONDS):
+                recorded = await self._check_token(asked)
+                sent_at = asyncio.get_running_loop().time()
+                await self._renew(asked.session)
+                record, attachment = await self._take_over(asked, recorded)
+                await self._folded(attachment.revision)
+        except TimeoutError:
+            raise LockError(Reason.STORE_UNAVAILABLE, "etcd did not answer in time") from None
+        live = self.host.table.sessions.get(asked.session)
+        if live is None or live.record is None:
+            raise _expired(asked.session)
+        before = self.sessions.get(asked.session)
+        if before is not None:
+            before.superseded()
+        session = self._attach(attachment, record, LeaseProof(record.ttl, sent_at), outbox)
+        session.greet(request, "", [*live.entries.values()])
+        self.host.counters.resumed += 1
+        self._verify(session)
+        return session
+
+    def _check_accepting(self) -> None:
+        if self.draining:
+            raise LockError(Reason.DRAINING, "this server is about to stop")
+        maximum = self.host.bounds.sessions
+        if len(self.sessions) + self._opening >= maximum:
+            raise quota_exceeded("sessions", maximum, "this server has too many sessions")
+
+    def _granted_ttl(self, asked: float | None) -> int:
+        bounds = self.host.bounds
+        ttl = bounds.default_ttl if asked is None else asked
+        if ttl > bounds.max_ttl:
+            raise invalid("ttl", f"must not be more than {bounds.max_ttl:g} s")
+        return math.ceil(max(ttl, bounds.min_ttl))
+
+    async def _check_token(self, asked: Resume) -> Recorded:
+        recorded = await self.host.store.read_session(asked.session)
+        if recorded is None:
+            raise _expired(asked.session)
+        if not hmac.compare_digest(recorded.record.token_hash, hash_token(asked.token)):
+            raise LockError(Reason.BAD_RESUME_TOKEN, "the resume token is not that of the session")
+        return recorded
+
+    async def _renew(self, session: int) -> None:
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.host.store.renew_lease(session, settling(answer))
+        if not await answer:
+            raise _expired(session)
+
+    async def _take_over(self, asked: Resume, recorded: Recorded) -> tuple[SessionRecord, Attachment]:
+        """Write the record anew, as often as somebody else does so in between: the later resume wins."""
+        while True:
+            record = recorded.record._replace(server=self.host.name, generation=recorded.record.generation + 1)
+            outcome = await self._propose(TakeOverSession(asked.session, recorded.attached_at, record))
+            if outcome.verdict is Verdict.WRITTEN:
+                return record, Attachment(asked.session, outcome.revision)
+            recorded = await self._check_token(asked)
+
+    async def _folded(self, revision: int) -> None:
+        reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.host.milestones.when_folded(revision, partial(settling(reached), None))
+        await reached
+
+    async def _propose(self, proposal: Proposal) -> Outcome:
+        settled: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.host.store.propose(proposal, settling(settled))
+        return await settled
+
+    def _attach(self, attachment: Attachment, record: SessionRecord, proof: LeaseProof, outbox: Outbox) -> Session:
+        session = Session(self.host, attachment, record, proof, outbox, background=self._background, ended=self._forget)
+        self.sessions[attachment.session] = session
+        return session
+
+    def _verify(self, session: Session) -> None:
+        """The table has reached the attachment: see that nothing overtook it unseen."""
+        live = self.host.table.sessions.get(session.attachment.session)
+        if live is None or live.record is None:
+            session.expired()
+        elif live.attached_at > session.attachment.revision:
+            session.superseded()
+
+    def _forget(self, session: Session) -> None:
+        if self.sessions.get(session.attachment.session) is session:
+            del self.sessions[session.attachment.session]
+
+    # The feed.
+
+    @property
+    def revision(self) -> int:
+        """See `Feed.revision`."""
+        return self.host.table.revision
+
+    def fold(self, revision: Revision) -> None:
+        """See `Feed.fold`."""
+        for effect in self.host.table.fold(revision, self.host.wall_clock()):
+            self._tell(effect)
+        self.host.milestones.reached()
+
+    def resync(self, snapshot: Snapshot) -> None:
+        """See `Feed.resync`."""
+        for effect in self.host.table.fold(self.host.table.difference(snapshot)):
+            self._tell(effect)
+        for session in self.sessions.values():
+            session.claims.forget_left()
+        self.host.milestones.reached()
+
+    def _tell(self, effect: Effect) -> None:
+        """Hand an effect to the session that it concerns, if that is one of ours."""
+        match effect:
+            case Granted(entry):
+                if entry.session is not None and (session := self.sessions.get(entry.session)):
+                    session.claims.granted(entry)
+            case Queued(entry):
+                if entry.session is not None and (session := self.sessions.get(entry.session)):
+                    session.claims.queued(entry)
+            case Removed(entry, Cause.DELETED):
+                if entry.session is not None and (session := self.sessions.get(entry.session)):
+                    session.claims.removed(entry)
+            case Removed():
+                pass  # its session ended, and was told so by the effect before
+            case Attached(lease, attached_at):
+                if (session := self.sessions.get(lease)) and attached_at > session.attachment.revision:
+                    session.superseded()
+            case Ended(lease):
+                if session := self.sessions.get(lease):
+                    session.expired()
+
+    # Ending.
+
+    def drain(self, until: float) -> None:
+        """Take no more sessions and tell those there are, `until` being seconds since the epoch."""
+        self.draining = True
+        for session in self.sessions.values():
+            session.drain(until)
+
+    async def drained(self) -> None:
+        """Wait until every session has left and nothing is under way."""
+        while any(session.phase is Phase.ATTACHED for session in self.sessions.values()) or self._tasks:  # noqa: ASYNC110 - they leave in many ways
+            await asyncio.sleep(DRAIN_SECONDS)
+
+    async def close(self) -> None:
+        """Let go of everything; the sessions go on in the store."""
+        tasks = [*self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _revoke(self, lease: int) -> None:
+        try:
+            await self.host.store.revoke_lease(lease)
+        except LockError as error:
+            log.info("a lease could not be revoked", extra={"session": session_text(lease), "why": error.detail})
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def settling(future: "asyncio.Future[T]") -> Callable[[T], None]:
+    """A callback that gives the future its result, unless whoever awaited it is gone."""
+
+    def settle(result: T) -> None:
+        if not future.done():
+            future.set_result(result)
+
+    return settle
+
+
+def hash_token(token: str) -> str:
+    """What is kept of a resume token."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _expired(session: int) -> LockError:
+    return LockError(Reason.SESSION_EXPIRED, f"there is no session {session_text(session)}")

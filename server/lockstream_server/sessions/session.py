@@ -1,0 +1,259 @@
+"""One attachment of a session to this server: how long its lease lives, and what ends it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from lockstream_server.core.errors import LockError, Reason
+from lockstream_server.core.messages import (
+    Acquire,
+    Attached,
+    Cancel,
+    Closed,
+    Draining,
+    Jeopardy,
+    LossReason,
+    Proof,
+    Release,
+    Safe,
+    SessionEnded,
+)
+from lockstream_server.core.model import Entry, SessionRecord, session_text
+from lockstream_server.core.session import TRANSITIONS, LeaseProof, Phase, Standing
+from lockstream_server.sessions.claims import Claims
+from lockstream_server.sessions.host import Host
+from lockstream_server.sessions.outbox import Outbox
+from lockstream_server.store.port import Attachment, DeleteSession, Outcome, Verdict
+
+RENEWALS_PER_TTL = 3
+
+
+class Session:
+    """What this server knows of a session while it is attached here, or was last.
+
+    One timer serves everything that depends on time: renewals, jeopardy, the end of the proof, missing heartbeats and
+    the grace of a detached session. `background` runs the few steps that have to wait for the store; `ended` is called
+    once, when the session is over on this server.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        attachment: Attachment,
+        record: SessionRecord,
+        proof: LeaseProof,
+        outbox: Outbox,
+        *,
+        background: Callable[[Coroutine[Any, Any, None]], None],
+        ended: Callable[["Session"], None],
+    ) -> None:
+        self.attachment = attachment
+        self.record = record
+        self.outbox = outbox
+        self.phase = Phase.ATTACHED
+        self._host = host
+        self._proof = proof
+        self._background = background
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self.claims = Claims(host, attachment, outbox, self._is_proven)
+        now = self._loop.time()
+        self._in_jeopardy = False
+        self._renew_at = proof.until - record.ttl * (1 - 1 / RENEWALS_PER_TTL)
+        self._heartbeat_by = now + record.ttl
+        self._grace_until = float("inf")
+        self._timer: asyncio.TimerHandle | None = None
+        self._tick()
+
+    def __repr__(self) -> str:
+        remaining = self._proof.remaining(self._loop.time())
+        return (
+            f"Session({session_text(self.attachment.session)} {self.phase.value}, "
+            f"proven for {remaining:.1f}s, {self.claims!r}, {self.outbox!r})"
+        )
+
+    # What the client asks.
+
+    def greet(self, request: int, resume_token: str, entries: list[Entry]) -> None:
+        """Reply to the open or resume that made this attachment. Must come before anything else is sent."""
+        self.claims.adopt(entries)
+        attached = Attached(
+            self.attachment.session,
+            resume_token,
+            self.record.ttl,
+            self.record.grace,
+            self._proof.remaining(self._loop.time()),
+            self.claims.messages(),
+            self.record.server,
+            self.record.generation,
+        )
+        self.outbox.reply(request, attached)
+
+    def acquire(self, request: int, asked: Acquire) -> None:
+        """Ask for a lock. Raises LockError."""
+        self._check_attached()
+        self.claims.acquire(request, asked)
+
+    def release(self, request: int, asked: Release) -> None:
+        """Give up a lock. Raises LockError."""
+        self._check_attached()
+        self.claims.release(request, asked)
+
+    def cancel(self, request: int, asked: Cancel) -> None:
+        """Withdraw an acquire. Raises LockError."""
+        self._check_attached()
+        self.claims.cancel(request, asked)
+
+    def heartbeat(self, request: int) -> None:
+        """Note that the client lives and answer how long the lease is proven. Raises LockError."""
+        self._check_attached()
+        now = self._loop.time()
+        self._heartbeat_by = now + self.record.ttl
+        self.outbox.reply(request, Proof(self._proof.remaining(now)))
+
+    def close(self, request: int) -> None:
+        """End the session at the client's wish. Raises LockError."""
+        self._check_attached()
+        error = LockError(Reason.SESSION_EXPIRED, "the session was closed")
+        self._stop(error, None)
+        self._host.counters.closed += 1
+        self._background(self._close(request))
+
+    def _check_attached(self) -> None:
+        if self.phase is not Phase.ATTACHED:
+            raise LockError(Reason.WRONG_STATE, f"the session is {self.phase.value}")
+
+    async def _close(self, request: int) -> None:
+        try:
+            await self._free()
+        except LockError as error:
+            self.outbox.reply(request, error)
+        else:
+            self.outbox.reply(request, Closed())
+        self.outbox.close()
+
+    # What ends it.
+
+    def detach(self) -> None:
+        """The stream is gone: keep the session for its grace, so that it can be resumed."""
+        if self.phase is not Phase.ATTACHED:
+            return
+        self._enter(Phase.DETACHED)
+        self.outbox.close()
+        now = self._loop.time()
+        self._grace_until = now + self.record.grace
+        if self.record.grace > 0:
+            self._renew(now)  # the grace counts from now, not from the last renewal
+        self._tick()
+
+    def superseded(self) -> None:
+        """Another stream resumed the session."""
+        error = LockError(Reason.SUPERSEDED, "another stream resumed the session")
+        self._over(error, LossReason.SUPERSEDED)
+
+    def expired(self) -> None:
+        """The lease is gone."""
+        error = LockError(Reason.SESSION_EXPIRED, "the lease of the session ended")
+        self._over(error, LossReason.LEASE_EXPIRED)
+
+    def drain(self, until: float) -> None:
+        """Tell the client that the server is about to stop, `until` seconds since the epoch."""
+        self.outbox.push(Draining(until))
+
+    def _over(self, error: LockError, loss: LossReason) -> None:
+        if self.phase is Phase.ENDED:
+            return
+        self._stop(error, loss)
+        self.outbox.push(SessionEnded(error))
+        self.outbox.close()
+
+    def _stop(self, error: LockError, loss: LossReason | None) -> None:
+        """Answer everything and let go of it."""
+        self._enter(Phase.ENDED)
+        self.attachment.live = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.claims.end(error, loss)
+        self._ended(self)
+
+    async def _free(self) -> None:
+        """Delete the session in the store, unless somebody resumed it elsewhere. Raises LockError.
+
+        The record goes first, in a guarded transaction: a revocation cannot be guarded, and must not hit a session
+        that was resumed on another server a moment ago.
+        """
+        settled: asyncio.Future[Outcome] = self._loop.create_future()
+        self._host.store.propose(DeleteSession(self.attachment), settled.set_result)
+        outcome = await settled
+        if outcome.verdict in (Verdict.DELETED, Verdict.ABSENT):
+            await self._host.store.revoke_lease(self.attachment.session)
+
+    async def _free_quietly(self) -> None:
+        with suppress(LockError):  # the lease ends by itself within its TTL
+            await self._free()
+
+    def _enter(self, phase: Phase) -> None:
+        if phase not in TRANSITIONS[self.phase]:
+            raise AssertionError(f"{self!r} cannot become {phase.value}")
+        self.phase = phase
+
+    # What time brings.
+
+    def _tick(self) -> None:
+        """Do what is due and set the timer for what is next."""
+        if self._timer is not None:
+            self._timer.cancel()
+        now = self._loop.time()
+        standing = self._proof.standing(now)
+        attached = self.phase is Phase.ATTACHED
+        if now >= self._grace_until:
+            self._expire("its stream did not come back", LossReason.LEASE_EXPIRED)
+            return
+        if standing is Standing.UNPROVEN:
+            self._expire("etcd did not confirm the lease in time", LossReason.UNPROVEN)
+            return
+        if attached and self.record.heartbeats and now >= self._heartbeat_by:
+            self._expire("no heartbeat within the TTL", LossReason.LEASE_EXPIRED)
+            return
+        if standing is Standing.JEOPARDY and not self._in_jeopardy:
+            self._in_jeopardy = True
+            self.outbox.push(Jeopardy(self._proof.remaining(now)))
+        if attached and now >= self._renew_at:
+            self._renew(now)
+        due = [self._proof.until, self._grace_until]
+        if not self._in_jeopardy:
+            due.append(self._proof.jeopardy_at)
+        if attached:
+            due.append(self._renew_at)
+            if self.record.heartbeats:
+                due.append(self._heartbeat_by)
+        self._timer = self._loop.call_at(min(due), self._tick)
+
+    def _expire(self, why: str, loss: LossReason) -> None:
+        """End the session from here, and in the store as soon as that can be done."""
+        self._over(LockError(Reason.SESSION_EXPIRED, f"the session ended: {why}"), loss)
+        self._background(self._free_quietly())
+
+    def _renew(self, now: float) -> None:
+        self._renew_at = now + self.record.ttl / RENEWALS_PER_TTL
+        self._host.store.renew_lease(self.attachment.session, partial(self._renewed, now))
+
+    def _renewed(self, sent_at: float, alive: bool) -> None:
+        """The answer to a renewal that was sent at that moment."""
+        if self.phase is Phase.ENDED:
+            return
+        if not alive:
+            self.expired()
+            return
+        self._proof.renewed(sent_at)
+        now = self._loop.time()
+        if self._proof.standing(now) is Standing.SAFE and self._in_jeopardy:
+            self._in_jeopardy = False
+            self.outbox.push(Safe(self._proof.remaining(now)))
+            self._tick()
+
+    def _is_proven(self) -> bool:
+        return self._loop.time() < self._proof.until

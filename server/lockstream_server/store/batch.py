@@ -1,0 +1,113 @@
+"""Which waiting proposals go into the next transaction.
+
+The compares of nested transactions all see the state before the whole transaction. Two acquires of one free lock in one
+transaction would therefore BOTH find it free and both be granted. Hence the planner's invariants:
+
+1. At most one entry-creating proposal per lock name in one transaction.
+2. One proposal per entry at a time: a proposal waits until the one before it on the same entry is settled. No key
+   is written twice in a transaction, which etcd would refuse as a whole.
+
+Within these, proposals go in the order in which they came. Every step takes constant time, however many wait.
+"""
+
+from collections import deque
+from typing import NamedTuple
+
+from lockstream_server.store.port import DeleteEntry, Proposal, PutEntry, Settle
+
+EntryId = tuple[str, int, int]
+
+
+class Ticket(NamedTuple):
+    """A proposal and whom to tell what became of it."""
+
+    proposal: Proposal
+    settle: Settle
+
+
+def entry_of(proposal: Proposal) -> EntryId | None:
+    """The entry that a proposal is about: name, session and slot."""
+    if isinstance(proposal, PutEntry | DeleteEntry):
+        return (proposal.name, proposal.attachment.session, proposal.slot)
+    return None
+
+
+class Planner:
+    """The proposals that wait for a transaction."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        """Proposals in one transaction at the most."""
+        self._ready: deque[Ticket] = deque()
+        self._creating: dict[str, deque[Ticket]] = {}
+        """Names with a creating proposal in `_ready`, and those which wait behind it."""
+        self._busy: dict[EntryId, deque[Ticket]] = {}
+        """Entries with a proposal ready or in flight, and those which wait behind it."""
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        """How many proposals wait, ready or not."""
+        return self._waiting
+
+    def __repr__(self) -> str:
+        return f"Planner(waiting={self._waiting}, ready={len(self._ready)}, busy={len(self._busy)})"
+
+    @property
+    def ready(self) -> bool:
+        """Whether `take` has anything to give."""
+        return bool(self._ready)
+
+    def add(self, ticket: Ticket) -> None:
+        """Take in a proposal."""
+        self._waiting += 1
+        entry = entry_of(ticket.proposal)
+        if entry is not None:
+            behind = self._busy.get(entry)
+            if behind is not None:
+                behind.append(ticket)
+                return
+            self._busy[entry] = deque()
+        self._offer(ticket)
+
+    def take(self) -> list[Ticket]:
+        """The proposals of the next transaction. They are in flight until `settled`."""
+        count = min(self._limit, len(self._ready))
+        batch = [self._ready.popleft() for _ in range(count)]
+        for ticket in batch:
+            if isinstance(ticket.proposal, PutEntry):
+                behind = self._creating[ticket.proposal.name]
+                if behind:
+                    self._ready.append(behind.popleft())
+                else:
+                    del self._creating[ticket.proposal.name]
+        self._waiting -= count
+        check_batch([ticket.proposal for ticket in batch])
+        return batch
+
+    def settled(self, ticket: Ticket) -> None:
+        """The proposal is in flight no longer; the next one on its entry may go."""
+        entry = entry_of(ticket.proposal)
+        if entry is None:
+            return
+        behind = self._busy[entry]
+        if behind:
+            self._offer(behind.popleft())
+        else:
+            del self._busy[entry]
+
+    def _offer(self, ticket: Ticket) -> None:
+        if isinstance(ticket.proposal, PutEntry):
+            behind = self._creating.get(ticket.proposal.name)
+            if behind is not None:
+                behind.append(ticket)
+                return
+            self._creating[ticket.proposal.name] = deque()
+        self._ready.append(ticket)
+
+
+def check_batch(batch: list[Proposal]) -> None:
+    """Assert the invariants on one transaction. A violation would grant a lock twice, so it must never be sent."""
+    names = [proposal.name for proposal in batch if isinstance(proposal, PutEntry)]
+    entries = [entry for proposal in batch if (entry := entry_of(proposal)) is not None]
+    if len(set(names)) != len(names) or len(set(entries)) != len(entries):
+        raise AssertionError(f"two proposals in one transaction would see the same state: {batch}")

@@ -1,0 +1,225 @@
+"""One connection to an etcd cluster: endpoints in turn, authentication, TLS.
+
+Failures are of three kinds. A *transient* one (no answer, no leader, overloaded) says nothing about the request and
+moves on to the next endpoint. A refused token is renewed. Anything else is etcd's definite word on the request.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import grpc
+from etcd3 import etcdrpc
+
+from lockstream_server.core.errors import LockError, Reason
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+TRANSIENT = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.ABORTED,
+        # etcd says RESOURCE_EXHAUSTED when it is overloaded and when it is out of space: both pass.
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+    }
+)
+RETRY_SECONDS = 0.1
+"""Pause before a request is repeated after a transient failure."""
+
+FAULTY_VERSIONS = frozenset({"3.5.0", "3.5.1", "3.5.2"})
+"""Releases that can lose consistency after a crash (etcd's announcement of March 2022)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdOptions:
+    """How to reach etcd."""
+
+    endpoints: Sequence[str]
+    """`host:port` each; tried in turn."""
+    prefix: str = "/lockstream/"
+    user: str = ""
+    password: str = field(default="", repr=False)
+    ca: bytes | None = None
+    """PEM. With it, or with a certificate, the connection uses TLS."""
+    certificate: bytes | None = None
+    private_key: bytes | None = field(default=None, repr=False)
+    tls: bool = False
+    dial_timeout: float = 3.0
+    """Seconds after which a request that must be answered now gives up."""
+    request_timeout: float = 2.0
+    """Seconds after which one attempt is taken for lost."""
+    transactions_in_flight: int = 2
+    transaction_proposals: int = 64
+    """Proposals in one transaction; 120 is safe with etcd's default of 128 operations."""
+    proposals_waiting: int = 20_000
+
+
+class Connection:
+    """A channel to one endpoint, with the calls that are made on it."""
+
+    def __init__(self, endpoint: str, credentials: grpc.ChannelCredentials | None) -> None:
+        options = [
+            ("grpc.keepalive_time_ms", 10_000),  # etcd refuses anything more often than 5 s
+            ("grpc.keepalive_timeout_ms", 3_000),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 1_000),
+            ("grpc.max_reconnect_backoff_ms", 1_000),
+            ("grpc.max_receive_message_length", -1),  # a revision arrives in one message, however large
+            ("grpc.enable_retries", 0),
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.use_local_subchannel_pool", 1),
+        ]
+        self.endpoint = endpoint
+        self.channel = (
+            grpc.aio.insecure_channel(endpoint, options=options)
+            if credentials is None
+            else grpc.aio.secure_channel(endpoint, credentials, options=options)
+        )
+        kv = etcdrpc.KVStub(self.channel)
+        lease = etcdrpc.LeaseStub(self.channel)
+        self.range: Any = kv.Range
+        self.txn: Any = kv.Txn
+        self.lease_grant: Any = lease.LeaseGrant
+        self.lease_revoke: Any = lease.LeaseRevoke
+        self.lease_keep_alive: Any = lease.LeaseKeepAlive
+        self.watch: Any = etcdrpc.WatchStub(self.channel).Watch
+        self.authenticate: Any = etcdrpc.AuthStub(self.channel).Authenticate
+        self.status: Any = etcdrpc.MaintenanceStub(self.channel).Status
+
+    def __repr__(self) -> str:
+        return f"Connection({self.endpoint})"
+
+
+class EtcdClient:
+    """The current connection, and what to do when it fails."""
+
+    def __init__(self, options: EtcdOptions) -> None:
+        if not options.endpoints:
+            raise ValueError("no etcd endpoint")
+        self.options = options
+        self._next = 0
+        self._token: str | None = None
+        self._authenticating: asyncio.Lock | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._checks: set[asyncio.Task[None]] = set()
+        self.connection = self._connect()
+
+    def __repr__(self) -> str:
+        return f"EtcdClient({self.connection.endpoint} of {list(self.options.endpoints)})"
+
+    def _connect(self) -> Connection:
+        endpoint = self.options.endpoints[self._next % len(self.options.endpoints)]
+        self._next += 1
+        return Connection(endpoint, self._credentials())
+
+    def _credentials(self) -> grpc.ChannelCredentials | None:
+        options = self.options
+        if not (options.tls or options.ca or options.certificate):
+            return None
+        return grpc.ssl_channel_credentials(options.ca, options.private_key, options.certificate)
+
+    def failed(self, connection: Connection) -> None:
+        """The connection failed; go on with the next endpoint, unless somebody did already."""
+        if connection is not self.connection:
+            return
+        if len(self.options.endpoints) > 1:
+            self.connection = self._connect()
+            log.info("etcd endpoint failed over", extra={"left": connection.endpoint, "to": self.connection.endpoint})
+            # Calls under way end by their own deadlines; a channel closed under them would cancel their callers.
+            self._background(self._closing, connection.channel.close(grace=2 * self.options.request_timeout))
+
+    async def metadata(self, connection: Connection) -> tuple[tuple[str, str], ...]:
+        """The metadata of a call: the authentication token, when there is a user."""
+        if not self.options.user:
+            return ()
+        if self._authenticating is None:
+            self._authenticating = asyncio.Lock()
+        async with self._authenticating:
+            if self._token is None:
+                request = etcdrpc.AuthenticateRequest(name=self.options.user, password=self.options.password)
+                reply = await connection.authenticate(request, timeout=self.options.request_timeout)
+                self._token = reply.token
+        return (("token", self._token),)
+
+    def refused(self, error: grpc.aio.AioRpcError) -> bool:
+        """Whether the error means that the token is old; the next call then gets a new one."""
+        stale = error.code() is grpc.StatusCode.UNAUTHENTICATED or (
+            error.code() is grpc.StatusCode.INVALID_ARGUMENT and "auth store is old" in (error.details() or "")
+        )
+        if stale:
+            self._token = None
+        return stale and bool(self.options.user)
+
+    def transient(self, connection: Connection, error: grpc.aio.AioRpcError) -> bool:
+        """Whether repeating the request may help. Moves on to another endpoint or token when that is what failed."""
+        if self.refused(error):
+            return True
+        if error.code() in TRANSIENT:
+            self.failed(connection)
+            return True
+        return False
+
+    async def attempt(self, call: Callable[[Connection], Any], request: Any) -> Any:
+        """Make a unary call once. Raises grpc.aio.AioRpcError."""
+        connection = self.connection
+        metadata = await self.metadata(connection)
+        return await call(connection)(request, metadata=metadata, timeout=self.options.request_timeout)
+
+    async def call(self, call: Callable[[Connection], Any], request: Any) -> Any:
+        """Make a unary call that is safe to repeat, repeating it for up to the dial timeout.
+
+        Raises LockError (STORE_UNAVAILABLE) when etcd did not answer in time, grpc.aio.AioRpcError when it refused.
+        """
+        last = "no answer"
+        try:
+            async with asyncio.timeout(self.options.dial_timeout):
+                while True:
+                    connection = self.connection
+                    try:
+                        return await self.attempt(call, request)
+                    except grpc.aio.AioRpcError as error:
+                        if not self.transient(connection, error):
+                            raise
+                        last = f"{connection.endpoint}: {error.details()}"
+                    await asyncio.sleep(RETRY_SECONDS)
+        except TimeoutError:
+            raise LockError(Reason.STORE_UNAVAILABLE, f"etcd does not answer: {last}") from None
+
+    def check_version(self) -> None:
+        """Look up the version of the connected etcd in the background and warn of a faulty one."""
+        self._background(self._checks, self._check_version())
+
+    async def _check_version(self) -> None:
+        try:
+            status = await self.call(lambda connection: connection.status, etcdrpc.StatusRequest())
+        except (LockError, grpc.aio.AioRpcError):
+            return
+        if status.version in FAULTY_VERSIONS:
+            log.warning(
+                "this etcd release can lose consistency after a crash; use 3.5.3 or later for data that matters",
+                extra={"etcd_version": status.version},
+            )
+
+    @staticmethod
+    def _background(tasks: set[asyncio.Task[None]], work: Awaitable[None]) -> None:
+        async def run() -> None:
+            await work
+
+        task = asyncio.ensure_future(run())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def close(self) -> None:
+        """Close the connection; calls under way fail."""
+        for task in [*self._checks]:
+            task.cancel()
+        await asyncio.gather(*self._checks, *self._closing, return_exceptions=True)
+        await self.connection.channel.close()

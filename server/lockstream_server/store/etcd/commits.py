@@ -1,0 +1,137 @@
+"""Group commit: proposals of all sessions in a few transactions at a time.
+
+Proposals collect while the allowed number of transactions is in flight; each transaction that ends takes along what
+has collected. So a lone proposal goes at once, and under load the transactions grow to their limit.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import grpc
+
+from lockstream_server.core.errors import quota_exceeded
+from lockstream_server.store.batch import Planner, Ticket
+from lockstream_server.store.etcd.client import RETRY_SECONDS, Connection, EtcdClient
+from lockstream_server.store.etcd.transactions import Transactions
+from lockstream_server.store.port import (
+    DeleteEntry,
+    Outcome,
+    Proposal,
+    PutEntry,
+    Settle,
+    Verdict,
+)
+
+log = logging.getLogger(__name__)
+
+
+def _txn(connection: Connection) -> object:
+    return connection.txn
+
+
+def _given_up(proposal: Proposal) -> bool:
+    """Whether its session ended here, so that the proposal need not be repeated."""
+    return isinstance(proposal, PutEntry | DeleteEntry) and not proposal.attachment.live
+
+
+class Commits:
+    """The write path: takes proposals, settles each exactly once."""
+
+    def __init__(self, client: EtcdClient, transactions: Transactions) -> None:
+        self._client = client
+        self._transactions = transactions
+        self._planner = Planner(client.options.transaction_proposals)
+        self._flushing = False
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self.committed = 0
+        """Transactions that etcd answered."""
+        self.proposed = 0
+        """Proposals taken in."""
+
+    def __repr__(self) -> str:
+        return f"Commits(in_flight={len(self._in_flight)}, {self._planner!r})"
+
+    def propose(self, proposal: Proposal, settle: Settle) -> None:
+        """Send a proposal with the next transaction.
+
+        Raises LockError (QUOTA_EXCEEDED) when too many wait; but what frees something is always taken.
+        """
+        maximum = self._client.options.proposals_waiting
+        if len(self._planner) >= maximum and isinstance(proposal, PutEntry):
+            raise quota_exceeded("proposals_waiting", maximum, "the server is overloaded")
+        self.proposed += 1
+        self._planner.add(Ticket(proposal, settle))
+        if not self._flushing:
+            # Whatever else is proposed before the loop comes round goes into the same transaction.
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        while self._planner.ready and len(self._in_flight) < self._client.options.transactions_in_flight:
+            task = asyncio.get_running_loop().create_task(self._commit(self._planner.take()))
+            self._in_flight.add(task)
+            task.add_done_callback(self._landed)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        if not task.cancelled():
+            if error := task.exception():
+                log.error("a commit failed", exc_info=error)
+            self._flush()
+
+    async def _commit(self, batch: Sequence[Ticket]) -> None:
+        """Commit a batch, repeating it until its outcome is known or nobody waits for it."""
+        while batch:
+            connection = self._client.connection
+            proposals = [ticket.proposal for ticket in batch]
+            try:
+                response = await self._client.attempt(_txn, self._transactions.request(proposals))
+            except grpc.aio.AioRpcError as error:
+                if self._client.transient(connection, error):
+                    await asyncio.sleep(RETRY_SECONDS)
+                    batch = self._drop_given_up(batch)
+                elif len(batch) > 1:
+                    # One of them is at fault; its neighbours are not to suffer.
+                    for ticket in batch:
+                        await self._commit([ticket])
+                    return
+                else:
+                    self._settle(batch[0], Outcome(self._refusal(error), 0))
+                    return
+            else:
+                self.committed += 1
+                for ticket, outcome in zip(batch, self._transactions.outcomes(proposals, response), strict=True):
+                    self._settle(ticket, outcome)
+                return
+
+    def _refusal(self, error: grpc.aio.AioRpcError) -> Verdict:
+        if error.code() is grpc.StatusCode.NOT_FOUND:  # the lease
+            return Verdict.REFUSED
+        log.error("etcd refuses a transaction", extra={"code": error.code().name, "detail": error.details()})
+        return Verdict.FAILED
+
+    def _drop_given_up(self, batch: Sequence[Ticket]) -> list[Ticket]:
+        kept = []
+        for ticket in batch:
+            if _given_up(ticket.proposal):
+                self._settle(ticket, Outcome(Verdict.UNKNOWN, 0))
+            else:
+                kept.append(ticket)
+        return kept
+
+    def _settle(self, ticket: Ticket, outcome: Outcome) -> None:
+        self._planner.settled(ticket)
+        try:
+            ticket.settle(outcome)
+        except Exception:
+            # A defect in one session must not keep its neighbours in the batch from being told.
+            log.exception("settling a proposal failed")
+
+    async def close(self) -> None:
+        """Abandon what is in flight."""
+        tasks = [*self._in_flight]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

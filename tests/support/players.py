@@ -1,0 +1,247 @@
+"""Clients and servers of a small world in virtual time; each client objects to anything it must not be told."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine
+from itertools import count
+from typing import Any
+
+from lockstream_server.core.messages import (
+    Acquire,
+    Attached,
+    Cancel,
+    Close,
+    Granted,
+    Happening,
+    Jeopardy,
+    Lost,
+    Open,
+    Outcome,
+    Queued,
+    Release,
+    Request,
+    Resume,
+    Safe,
+    SessionEnded,
+    WaitEnded,
+)
+from lockstream_server.core.model import Mode
+from lockstream_server.core.table import Table
+from lockstream_server.sessions.conversation import Conversation
+from lockstream_server.sessions.host import Bounds, Host
+from lockstream_server.sessions.outbox import Outbox
+from lockstream_server.sessions.registry import Registry
+from lockstream_server.store.memory import MemoryStore
+from tests.support.controlled_store import ControlledStore
+from tests.support.virtual_time import VirtualTimeLoop
+
+TTL = 6
+
+
+class Ear(Outbox):
+    """An outbox whose messages are heard the moment they are sent."""
+
+    def __init__(self, stream: "Stream") -> None:
+        super().__init__(10_000, lambda: None)
+        self._stream = stream
+
+    def reply(self, request_id: int, outcome: Outcome) -> None:
+        if not self._closed:
+            self._stream.hear_reply(request_id, outcome)
+        super().reply(request_id, outcome)
+
+    def push(self, happening: Happening) -> None:
+        if not self._closed:
+            self._stream.hear_event(happening)
+        super().push(happening)
+
+
+class Stream:
+    """One stream of one client: what it asked, what it was told, what it may believe."""
+
+    def __init__(self, world: "World", server: int) -> None:
+        self.world = world
+        self.server = server
+        self.conversation = Conversation(world.registries[server], lambda: None)
+        self.conversation.outbox = Ear(self)
+        self.session = 0
+        self.token = ""
+        self.state = "begins"
+        self.asked: dict[int, Request] = {}
+        self.queued: set[int] = set()
+        self.held: dict[int, tuple[str, Mode, int]] = {}
+        self.names: dict[int, tuple[str, Mode]] = {}
+        self.refusals: Counter[str] = Counter()
+        self.happenings: list[Happening] = []
+        self._jeopardy = False
+        self._requests = count(1)
+
+    def __repr__(self) -> str:
+        return f"<{self.session:x} on {self.server} {self.state} holds {self.held} awaits {self.queued}>"
+
+    def begin(self, request: Open | Resume) -> None:
+        number = next(self._requests)
+        self.asked[number] = request
+        self.world.spawn(self.conversation.begin(number, request))
+
+    def ask(self, request: Request) -> None:
+        """Send a request. Whoever gives something up believes in it no longer."""
+        number = next(self._requests)
+        self.asked[number] = request
+        match request:
+            case Acquire():
+                self.names[request.acquire] = (request.name, request.mode)
+            case Release() | Cancel():
+                self.held.pop(request.acquire, None)
+            case Close():
+                self.held.clear()
+                self.state = "closes"
+            case _:
+                pass
+        self.conversation.handle(number, request)
+
+    def cut(self) -> None:
+        """The stream breaks: nothing is heard or believed any more."""
+        self.state = "cut"
+        self.held.clear()
+        self.queued.clear()
+        self.asked.clear()
+        self.conversation.end()
+
+    def hear_reply(self, request_id: int, outcome: Outcome) -> None:
+        request = self.asked.pop(request_id, None)
+        assert request is not None, f"a second reply, or one to nothing: {outcome}"
+        match request, outcome:
+            case (Acquire(acquire), Granted(told, token)):
+                assert told == acquire
+                self._hold(acquire, token)
+            case (Acquire(acquire), Queued()):
+                self.queued.add(acquire)
+            case ((Open() | Resume()), Attached()):
+                self._attached(outcome)
+            case ((Open() | Resume() | Close()), _):
+                self.state = "over"
+            case (_, Exception()):
+                self.refusals[outcome.reason.name] += 1
+            case _:
+                pass
+
+    def hear_event(self, happening: Happening) -> None:
+        self.happenings.append(happening)
+        match happening:
+            case Granted(acquire, token):
+                self.queued.remove(acquire)
+                self._hold(acquire, token)
+            case WaitEnded(acquire):
+                self.queued.remove(acquire)
+            case Lost(acquire, name, token, _):
+                held = self.held.pop(acquire)
+                assert (held[0], held[2]) == (name, token)
+            case SessionEnded():
+                assert not (self.held or self.queued or self.asked), f"left in the dark: {self}, {self.asked}"
+                self.state = "over"
+            case Jeopardy() | Safe():
+                assert self._jeopardy is isinstance(happening, Safe)
+                self._jeopardy = not self._jeopardy
+            case _:
+                pass
+
+    def _attached(self, told: Attached) -> None:
+        self.session = told.session
+        self.token = told.resume_token or self.token
+        self.state = "attached"
+        for claim in told.claims:
+            self.names[claim.acquire] = (claim.name, claim.mode)
+            if claim.held:
+                self._hold(claim.acquire, claim.token)
+            else:
+                self.queued.add(claim.acquire)
+
+    def _hold(self, acquire: int, token: int) -> None:
+        name, mode = self.names[acquire]
+        assert acquire not in self.held, "granted twice"
+        self.held[acquire] = (name, mode, token)
+        self.world.check_alone(self, name, mode, token)
+
+
+class World:
+    """Servers around one truth."""
+
+    def __init__(self, servers: int) -> None:
+        self.loop = VirtualTimeLoop()
+        self.truth = MemoryStore()
+        self.stores = [ControlledStore(self.truth) for _ in range(servers)]
+        self.registries = [
+            Registry(Host(f"server-{n}", store, Table(), Bounds(), self.loop.time), new_token=lambda: "token")
+            for n, store in enumerate(self.stores)
+        ]
+        self.streams: list[Stream] = []
+        self.defects: list[dict[str, Any]] = []
+        self.loop.set_exception_handler(lambda _, context: self.defects.append(context))
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._granted: dict[str, int] = {}
+        for store, registry in zip(self.stores, self.registries, strict=True):
+            self.do(store.start, registry)
+
+    def do(self, action: Any, *arguments: Any) -> Any:
+        """Call something within the loop and let everything settle that needs no store."""
+
+        async def act() -> Any:
+            result = action(*arguments)
+            return await result if asyncio.iscoroutine(result) else result
+
+        result = self.loop.run_until_complete(act())
+        self.loop.settle()
+        assert not self.defects, self.defects
+        return result
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def open(self, server: int, *, grace: float | None = None, heartbeats: bool = False) -> Stream:
+        """A client opens a session; it is attached once the store has let that through."""
+        stream = Stream(self, server)
+        self.streams.append(stream)
+        self.do(stream.begin, Open("client", {}, TTL, grace, heartbeats))
+        self.loop.advance(0.01)
+        return stream
+
+    def resume(self, before: Stream, server: int) -> Stream:
+        """Its client resumes the session on another stream."""
+        stream = Stream(self, server)
+        stream.token = before.token
+        self.streams.append(stream)
+        self.do(stream.begin, Resume(before.session, before.token))
+        self.loop.advance(0.01)
+        return stream
+
+    def check_alone(self, stream: Stream, name: str, mode: Mode, token: int) -> None:
+        """Nobody else believes to hold what this client was just told to hold."""
+        for other in self.streams:
+            for acquire, (held, other_mode, other_token) in other.held.items():
+                same = other.session == stream.session and other_token == token
+                if held == name and not same and Mode.EXCLUSIVE in (mode, other_mode):
+                    raise AssertionError(f"{name!r} granted to {stream} beside {other} ({acquire})")
+        if mode is Mode.EXCLUSIVE:
+            assert token >= self._granted.get(name, 0), "tokens grow from grant to grant"
+            self._granted[name] = token
+
+    def quiesce(self) -> None:
+        """Let everything through until nothing is under way."""
+        for store in self.stores:
+            self.do(store.confirm)
+        self.loop.advance(0.01)
+        while any([self.do(store.move) for store in self.stores]):
+            self.loop.advance(0.01)
+
+    def close(self) -> None:
+        """End it all."""
+        for store, registry in zip(self.stores, self.registries, strict=True):
+            self.do(registry.close)
+            self.do(store.stop)
+        for task in list(self._tasks):
+            task.cancel()
+        self.do(self.truth.close)
+        self.loop.close()

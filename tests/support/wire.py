@@ -1,0 +1,124 @@
+"""The Session stream spoken by hand, for tests whose subject is what goes over the wire."""
+
+import itertools
+from collections import deque
+from typing import Self
+
+import grpc
+from google.protobuf import empty_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from lockstream.v1 import lock_pb2, service_pb2_grpc, session_pb2
+
+Action = (
+    session_pb2.Open
+    | session_pb2.Resume
+    | session_pb2.Heartbeat
+    | session_pb2.Close
+    | session_pb2.Acquire
+    | session_pb2.Release
+    | session_pb2.Cancel
+)
+
+NO_WAIT = empty_pb2.Empty()
+
+
+def acquire(
+    acquire_id: int, name: str, *, mode: lock_pb2.Mode.ValueType = lock_pb2.MODE_UNSPECIFIED, owner: str = ""
+) -> session_pb2.Acquire:
+    """An acquire that waits for ever; with an owner of its own unless one is stated."""
+    return session_pb2.Acquire(acquire_id=acquire_id, name=name, mode=mode, owner=owner or f"owner-{acquire_id}")
+
+
+def try_acquire(acquire_id: int, name: str) -> session_pb2.Acquire:
+    """An acquire that does not wait."""
+    request = acquire(acquire_id, name)
+    request.no_wait.CopyFrom(NO_WAIT)
+    return request
+
+
+def release(granted: session_pb2.Granted) -> session_pb2.Release:
+    """The release that fits a grant."""
+    return session_pb2.Release(acquire_id=granted.acquire_id, token=granted.token)
+
+
+def reason(error: status_pb2.Status) -> str:
+    """The reason in the ErrorInfo of an error; empty when it has none."""
+    info = error_details_pb2.ErrorInfo()
+    return next((info.reason for detail in error.details if detail.Unpack(info)), "")
+
+
+class Wire:
+    """One stream on a connection of its own.
+
+    `send` writes a frame, `reply` and `event` read until the one asked for has come, `ask` does both.
+    Whatever is read on the way is kept. Leaving `async with` cancels the call: the server sees it end.
+    """
+
+    def __init__(self, target: str) -> None:
+        # One connection per stream: cutting it, or not reading from it, concerns no other.
+        self._channel = grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)])
+        stub: service_pb2_grpc.LockServiceAsyncStub = service_pb2_grpc.LockServiceStub(self._channel)
+        self.call = stub.Session()
+        self._ids = itertools.count(1)
+        self._replies: dict[int, session_pb2.Reply] = {}
+        self._events: deque[session_pb2.Event] = deque()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.cut()
+
+    async def cut(self) -> None:
+        """Break the connection without a word."""
+        self.call.cancel()
+        await self._channel.close()
+
+    async def open(self, *, ttl: int = 10) -> session_pb2.Attached:
+        """Begin a session."""
+        opening = session_pb2.Open(client_name="wire")
+        opening.ttl.FromSeconds(ttl)
+        return (await self.ask(opening)).attached
+
+    async def ask(self, action: Action) -> session_pb2.Reply:
+        """Send one request and return its reply, whether that is a result or an error."""
+        (request_id,) = await self.send(action)
+        return await self.reply(request_id)
+
+    async def send(self, *actions: Action) -> list[int]:
+        """Send requests in one frame; their request ids."""
+        requests = [_request(next(self._ids), action) for action in actions]
+        await self.call.write(session_pb2.SessionRequest(requests=requests))
+        return [request.request_id for request in requests]
+
+    async def reply(self, request_id: int) -> session_pb2.Reply:
+        """The reply to a request that was sent."""
+        while request_id not in self._replies:
+            await self._read()
+        return self._replies.pop(request_id)
+
+    async def event(self) -> session_pb2.Event:
+        """The next event."""
+        while not self._events:
+            await self._read()
+        return self._events.popleft()
+
+    async def _read(self) -> None:
+        frame = await self.call.read()
+        if not isinstance(frame, session_pb2.SessionResponse):
+            raise EOFError(f"the server ended the stream with {await self.call.code()}")
+        for response in frame.responses:
+            if response.HasField("reply"):
+                self._replies[response.reply.request_id] = response.reply
+            else:
+                self._events.append(response.event)
+
+
+def _request(request_id: int, action: Action) -> session_pb2.Request:
+    field = type(action).__name__.lower()
+    request = session_pb2.Request(request_id=request_id)
+    getattr(request, field).CopyFrom(action)
+    # An empty message leaves no trace when it is copied: say that it is there.
+    getattr(request, field).SetInParent()
+    return request

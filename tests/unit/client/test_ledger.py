@@ -1,0 +1,151 @@
+"""The ledger's decisions, with the time as an argument and no stream."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+import lockstream
+from lockstream import LossReason, _frames
+from lockstream._claims import Claim, ClaimState
+from lockstream._ledger import Ledger
+from lockstream._link import MAX_FRAME_REQUESTS, Link
+from lockstream.v1 import session_pb2
+
+TTL = 9
+
+
+class Desk:
+    """A ledger that was attached at 100 with a TTL of 9 s, and its link."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+        self.ledger = Ledger(session_pb2.Open(), new_future=self.future, on_change=self.changed)
+        self.link = self.greet(100)
+        self.attach(self.link, 101)
+
+    @staticmethod
+    def future() -> asyncio.Future[None]:
+        return asyncio.get_running_loop().create_future()
+
+    def changed(self) -> None:
+        self.changes += 1
+
+    def greet(self, now: float) -> Link:
+        link = Link(self.future())
+        self.ledger.greet(link, now)
+        link.take()
+        return link
+
+    def attach(self, link: Link, now: float) -> None:
+        attached = session_pb2.Attached(session_id="a1", resume_token="s")  # noqa: S106 - nothing is guarded by it
+        for duration in (attached.ttl, attached.remaining):
+            duration.FromSeconds(TTL)
+        self.read(session_pb2.Response(reply=session_pb2.Reply(attached=attached)), now, link)
+
+    def read(self, response: session_pb2.Response, now: float, link: Link | None = None) -> None:
+        frame = session_pb2.SessionResponse(responses=[response])
+        _frames.read(self.ledger, link or self.link, frame, now)
+
+    def grant(self, claim: Claim, now: float) -> None:
+        granted = session_pb2.Granted(acquire_id=claim.acquire_id, token=5)
+        self.read(session_pb2.Response(event=session_pb2.Event(granted=granted)), now)
+
+    def acquire(self, now: float, wait: float | None = None) -> Claim:
+        return self.ledger.acquire("a", "me", now, shared=False, wait=wait)
+
+    def sent(self) -> list[str | None]:
+        actions: list[str | None] = []
+        while (frame := self.link.take()) is not None:
+            actions += [request.WhichOneof("action") for request in frame.requests]
+        return actions
+
+
+@pytest.fixture
+async def desk() -> Desk:
+    return Desk()
+
+
+async def test_the_deadline_counts_from_the_sending_of_the_greeting(desk: Desk) -> None:
+    assert desk.ledger.deadline == 100 + TTL
+
+
+async def test_a_proof_counts_from_the_sending_of_the_heartbeat(desk: Desk) -> None:
+    desk.ledger.tick(103)
+    assert desk.sent() == ["heartbeat"]
+    proof = session_pb2.Proof()
+    proof.remaining.FromSeconds(TTL)
+    desk.read(session_pb2.Response(reply=session_pb2.Reply(proof=proof)), 105)
+    assert desk.ledger.deadline == 103 + TTL
+    assert desk.ledger.due() == 106
+
+
+async def test_a_silent_stream_is_left_after_a_third_of_the_ttl(desk: Desk) -> None:
+    desk.ledger.tick(103)
+    desk.ledger.tick(105.9)
+    assert desk.ledger.link is not None
+    desk.ledger.tick(106)
+    assert desk.ledger.link is None
+    assert desk.changes == 1
+
+
+async def test_a_grant_read_after_the_deadline_is_none(desk: Desk) -> None:
+    claim = desk.acquire(101)
+    desk.grant(claim, 109)
+    assert isinstance(claim.answer.exception(), lockstream.SessionExpired)
+    assert isinstance(desk.ledger.ended, lockstream.SessionExpired)
+
+
+async def test_a_grant_handed_out_after_the_deadline_is_none(desk: Desk) -> None:
+    """The event loop was blocked between the reading of the grant and the caller's waking."""
+    claim = desk.acquire(101)
+    desk.grant(claim, 102)
+    assert claim.answer.result() is None
+    with pytest.raises(lockstream.LockLost):
+        desk.ledger.confirm(claim, 109)
+    assert claim.loss is LossReason.UNPROVEN
+
+
+async def test_nothing_is_asked_for_after_the_deadline(desk: Desk) -> None:
+    with pytest.raises(lockstream.SessionExpired):
+        desk.acquire(109)
+
+
+async def test_a_wait_that_ends_while_detached_is_a_timeout(desk: Desk) -> None:
+    claim = desk.acquire(101, wait=2)
+    desk.ledger.drop(desk.link, answered=True)
+    assert desk.ledger.due() == 103
+    answer = claim.answer
+    desk.ledger.tick(103)
+    assert isinstance(answer.exception(), lockstream.WaitTimeout)
+    assert claim.state is ClaimState.LEAVING
+
+
+async def test_a_resume_of_our_own_that_arrives_late_does_not_end_the_session(desk: Desk) -> None:
+    """A frozen server takes the session up after this client went elsewhere."""
+    desk.ledger.drop(desk.link, answered=True)
+    desk.ledger.drop(desk.greet(102), answered=False)
+    desk.link = desk.greet(103)
+    desk.attach(desk.link, 104)
+    desk.ledger.supersede(lockstream.Superseded("by ourselves"))
+    assert desk.ledger.ended is None
+    assert desk.ledger.link is None
+    desk.link = desk.greet(105)
+    desk.attach(desk.link, 106)
+    desk.ledger.supersede(lockstream.Superseded("by another"))
+    assert isinstance(desk.ledger.ended, lockstream.Superseded)
+
+
+async def test_requests_are_bundled_up_to_the_bound(desk: Desk) -> None:
+    for number in range(MAX_FRAME_REQUESTS + 1):
+        desk.ledger.acquire(f"lock {number}", "me", 101, shared=False, wait=None)
+    frames = [desk.link.take(), desk.link.take()]
+    assert [len(frame.requests) for frame in frames if frame] == [MAX_FRAME_REQUESTS, 1]
+    assert desk.link.take() is None
+
+
+async def test_the_repr_tells_the_standing(desk: Desk) -> None:
+    desk.grant(desk.acquire(101), 102)
+    desk.acquire(102)
+    assert repr(desk.ledger) == "<Ledger a1 attached asked=1 held=1>"

@@ -1,0 +1,119 @@
+"""The parts without I/O: connection strings, backoff, the table of errors."""
+
+from __future__ import annotations
+
+import pytest
+
+import lockstream
+from lockstream import ErrorReason, LossReason, _dsn
+from lockstream._backoff import Backoff
+from lockstream._errors import ErrorTable
+from lockstream.v1 import errors_pb2
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoints"),
+    [
+        ("a:1", ("a:1",)),
+        ("a", ("a:7420",)),
+        ("a:1,b.example:2", ("a:1", "b.example:2")),
+        ("[::1]:7", ("[::1]:7",)),
+        ("[::1]", ("[::1]:7420",)),
+        ("unix:///run/l.sock", ("unix:/run/l.sock",)),
+        ("unix:l.sock", ("unix:l.sock",)),
+        ("lockstream://a,b:1", ("a:7420", "b:1")),
+        ("lockstreams://a", ("a:7420",)),
+    ],
+)
+def test_targets(text: str, endpoints: tuple[str, ...]) -> None:
+    """V2."""
+    assert _dsn.parse(text).endpoints == endpoints
+
+
+def test_options_of_a_connection_string() -> None:
+    target = _dsn.parse("lockstreams://a?ttl=10s&grace=500ms&name=a%20b&ca=/c&connect_timeout=1.5m")
+    assert target.tls
+    assert target.options == {
+        "ttl": 10.0,
+        "grace": 0.5,
+        "name": "a b",
+        "ca": "/c",
+        "connect_timeout": 90.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "empty host"),
+        ("a,,b", "empty host"),
+        (":1", "empty host"),
+        ("lockstream://", "empty host"),
+        ("a:x", "bad port 'x'"),
+        ("a:0", "bad port '0'"),
+        ("a:65536", "bad port '65536'"),
+        ("a:", "bad port ''"),
+        ("a b:1", "bad host 'a b'"),
+        ("user@a:1", "bad host 'user@a'"),
+        ("::1", "empty host"),
+        ("[::1", "bad host"),
+        ("http://a", "unknown scheme 'http'"),
+        ("lockstream://a/b", "bad host 'a/b'"),
+        ("lockstream://a?tll=1s", "unknown option 'tll'"),
+        ("lockstream://a?ttl=1s&ttl=2s", "'ttl' is given twice"),
+        ("lockstream://a?ttl=", "'ttl' has no value"),
+        ("lockstream://a?ttl", "'ttl' has no value"),
+        ("lockstream://a?ttl=10", "bad value '10' of option 'ttl'"),
+        ("lockstream://a?ttl=-1s", "bad value '-1s' of option 'ttl'"),
+        ("lockstream://a?ttl=0s", "'ttl' must be more than zero"),
+        ("lockstream://a?name=%FF", "bad value '%FF' of option 'name'"),
+        ("lockstream://a?ca=x", "'ca' needs TLS"),
+        ("lockstreams://a?cert=x", "'cert' and 'key' go together"),
+        ("a:1?ttl=1s", "bad port"),
+        ("local:x", "'local:' takes nothing"),
+        ("unix:", "empty path"),
+        ("unix://a", "bad path 'a'"),
+    ],
+)
+def test_what_is_not_understood_is_named(text: str, part: str) -> None:
+    """V2."""
+    with pytest.raises(lockstream.ConfigError, match=part) as raised:
+        lockstream.connect(text)
+    assert isinstance(raised.value, ValueError)
+
+
+def test_stated_options_go_before_the_connection_strings() -> None:
+    with pytest.raises(lockstream.ConfigError, match="'ttl' must be more than zero, not -1"):
+        lockstream.connect("lockstream://a?ttl=1s", ttl=-1)
+
+
+def test_backoff_doubles_to_its_maximum_and_starts_again_on_success() -> None:
+    """V3."""
+    backoff = Backoff(0.1, 1, uniform=lambda: 1)
+    delays = [backoff.next() for _ in range(6)]
+    assert delays == pytest.approx([0.1, 0.2, 0.4, 0.8, 1, 1])
+    backoff.reset()
+    assert backoff.next() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("drawn", "delay"), [(0, 0.5), (0.5, 0.75), (1, 1)])
+def test_backoff_is_jittered_over_its_upper_half(drawn: float, delay: float) -> None:
+    """V3."""
+    assert Backoff(1, 1, uniform=lambda: drawn).next() == pytest.approx(delay)
+
+
+def test_the_error_table_is_complete() -> None:
+    names = {name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.keys()}  # noqa: SIM118 - an enum wrapper is no dict
+    assert {reason.name for reason in ErrorReason} == names - {"UNSPECIFIED"}
+    assert set(ErrorTable.classes) == set(ErrorReason)
+    for reason, error in ErrorTable.classes.items():
+        assert error.reason is reason
+        assert reason.value == errors_pb2.ErrorReason.Value(f"ERROR_REASON_{reason.name}")
+        assert error.__name__ in lockstream.__all__
+
+
+def test_the_loss_reasons_are_complete() -> None:
+    wire = {name.removeprefix("LOSS_REASON_"): n for name, n in errors_pb2.LossReason.items()}
+    assert {reason.name: reason.value for reason in LossReason} == {
+        name: number for name, number in wire.items() if number
+    }

@@ -1,0 +1,1 @@
+"""The core: decided without I/O, so tested without it."""

@@ -1,0 +1,80 @@
+"""The planner: what is added, taken, settled, and what may then go."""
+
+import pytest
+
+from lockstream_server.core.model import EntryRecord
+from lockstream_server.store.batch import Planner, Ticket, check_batch
+from lockstream_server.store.port import Attachment, DeleteEntry, DeleteSession, Proposal, PutEntry
+
+
+def create(name: str, session: int, slot: int = 0) -> PutEntry:
+    return PutEntry(Attachment(session, 1), name, slot, EntryRecord(1), only_if_free=False)
+
+
+def leave(name: str, session: int, slot: int = 0) -> DeleteEntry:
+    return DeleteEntry(Attachment(session, 1), name, slot, None)
+
+
+def planner(*proposals: Proposal, limit: int = 10) -> Planner:
+    planner = Planner(limit)
+    for proposal in proposals:
+        planner.add(Ticket(proposal, print))
+    return planner
+
+
+def take(planner: Planner) -> list[Proposal]:
+    return [ticket.proposal for ticket in planner.take()]
+
+
+def test_nothing_is_ready_at_first() -> None:
+    assert not planner().ready
+    assert take(planner()) == []
+
+
+def test_proposals_go_in_their_order() -> None:
+    proposals = [create("a", 1), leave("b", 2), create("c", 3)]
+    assert take(planner(*proposals)) == proposals
+
+
+def test_no_more_go_than_the_limit() -> None:
+    waiting = planner(create("a", 1), create("b", 2), create("c", 3), limit=2)
+    assert len(take(waiting)) == 2
+    assert len(waiting) == 1
+    assert len(take(waiting)) == 1
+
+
+def test_one_creation_of_a_name_goes_at_a_time() -> None:
+    first, second, other = create("a", 1), create("a", 2), create("b", 3)
+    waiting = planner(first, second, other)
+    assert take(waiting) == [first, other]
+    assert take(waiting) == [second]
+
+
+def test_a_deletion_goes_beside_a_creation_of_the_same_name() -> None:
+    proposals = [create("a", 1), leave("a", 2)]
+    assert take(planner(*proposals)) == proposals
+
+
+def test_a_proposal_waits_for_the_one_before_it_on_its_entry() -> None:
+    first, second = create("a", 1), leave("a", 1)
+    waiting = planner(first, second)
+    [ticket] = waiting.take()
+    assert ticket.proposal is first
+    assert not waiting.ready
+    waiting.settled(ticket)
+    assert take(waiting) == [second]
+
+
+def test_sessions_wait_for_nobody() -> None:
+    proposals: list[Proposal] = [DeleteSession(Attachment(1, 1)), DeleteSession(Attachment(2, 1))]
+    assert take(planner(*proposals)) == proposals
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [[create("a", 1), create("a", 2)], [create("a", 1), leave("a", 1)], [leave("a", 1), leave("a", 1)]],
+    ids=["two creations of a name", "an entry created and deleted", "an entry deleted twice"],
+)
+def test_a_batch_that_would_grant_twice_is_never_sent(batch: list[Proposal]) -> None:
+    with pytest.raises(AssertionError, match="same state"):
+        check_batch(batch)
