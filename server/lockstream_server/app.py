@@ -187,6 +187,7 @@ def _bounds(settings: Settings) -> Bounds:
         default_ttl=settings.default_ttl,
         min_ttl=settings.min_ttl,
         max_ttl=settings.max_ttl,
+        store_timeout=settings.etcd_dial_timeout,
     )
 
 

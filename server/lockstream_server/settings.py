@@ -123,9 +123,9 @@ class Settings:
         at_most=60,
     )
     etcd_request_timeout: float = option(
-        5.0,
+        2.0,
         _ETCD,
-        "time to wait for the reply to one attempt of a request",
+        "time to wait for the reply to one attempt of a request, before the next endpoint is tried",
         unit="seconds",
         at_least=0.1,
         at_most=60,
@@ -143,7 +143,7 @@ class Settings:
     max_ttl: float = option(
         600.0,
         _SESSIONS,
-        "largest time to live; a larger one asked for is lowered to it",
+        "largest time to live; a larger one asked for is refused",
         unit="seconds",
         at_most=86_400,
     )

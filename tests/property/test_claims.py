@@ -5,6 +5,7 @@ under way is checked here, after every run and now and then within one.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -14,6 +15,8 @@ from lockstream_server.core.model import Mode
 from lockstream_server.store.port import PutEntry
 from tests.support.controlled_store import ControlledStore
 from tests.support.players import Stream, World
+
+T = TypeVar("T")
 
 SERVERS = 2
 NAMES = ["a", "b"]
@@ -100,7 +103,7 @@ class Clients(RuleBasedStateMachine):
 
     # What arrives next.
 
-    def one_of(self, what: Callable[[ControlledStore], list[object]], pick: int) -> tuple[ControlledStore, object] | None:
+    def one_of(self, what: Callable[[ControlledStore], list[T]], pick: int) -> tuple[ControlledStore, T] | None:
         choices = [(store, thing) for store in self.world.stores for thing in what(store)]
         return choices[pick % len(choices)] if choices else None
 
@@ -155,7 +158,9 @@ class Clients(RuleBasedStateMachine):
     def delete_behind_their_backs(self, name: str, pick: int) -> None:
         entries = self.world.do(self.world.truth.read_lock, name).entries
         if entries:
-            self.world.do(self.world.truth.delete_entry, name, entries[pick % len(entries)].key)
+            entry = entries[pick % len(entries)]
+            self.world.deleted.add(entry.token)
+            self.world.do(self.world.truth.delete_entry, name, entry.key)
 
     # What must be true when nothing is under way.
 

@@ -75,6 +75,8 @@ def test_any_key_is_read_without_harm(beginning: bytes, rest: bytes) -> None:
                 assert KEYS.entry(name, session, slot_of(last)) == key
         case SessionKey(session):
             assert KEYS.session(session) == key
+        case None:
+            pass
 
 
 @given(IDS, st.sampled_from(Mode), TEXT, SECONDS)
@@ -105,6 +107,7 @@ def test_any_text_is_checked_without_harm(text: str) -> None:
     try:
         check_name(text)
     except LockError as error:
-        assert error.field == "name"
+        if error.field != "name":
+            raise
     else:
         assert unescape(escape(text)) == text

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from lockstream_server.core.model import EntryRecord
-from lockstream_server.store.batch import EntryId, Planner, Ticket, check_batch, entry_of
+from lockstream_server.store.batch import EntryId, Planner, Ticket, check_batch
 from lockstream_server.store.port import Attachment, DeleteEntry, DeleteSession, Proposal, PutEntry
 
 ATTACHMENTS = {session: Attachment(session, 1) for session in range(1, 4)}
@@ -41,9 +41,9 @@ class Proposals(RuleBasedStateMachine):
     def take(self) -> None:
         batch = self.planner.take()
         assert len(batch) <= self.limit
-        check_batch([ticket.proposal for ticket in batch])
+        check_batch(batch)
         for ticket in batch:
-            entry = entry_of(ticket.proposal)
+            entry = ticket.entry
             assert entry is None or entry not in self.entries_in_flight(), "one proposal of an entry at a time"
             assert self.first_of(entry) in (None, ticket), "proposals of an entry go in the order they came in"
             self.waiting = [other for other in self.waiting if other is not ticket]
@@ -58,13 +58,13 @@ class Proposals(RuleBasedStateMachine):
         self.planner.settled(ticket)
 
     def entries_in_flight(self) -> set[EntryId | None]:
-        return {entry_of(ticket.proposal) for ticket in self.in_flight}
+        return {ticket.entry for ticket in self.in_flight}
 
     def first_of(self, entry: EntryId | None) -> Ticket | None:
         """The first that waits for this entry."""
         if entry is None:
             return None
-        return next(ticket for ticket in self.waiting if entry_of(ticket.proposal) == entry)
+        return next(ticket for ticket in self.waiting if ticket.entry == entry)
 
     @invariant()
     def every_proposal_is_accounted_for(self) -> None:
@@ -102,12 +102,10 @@ class Fairness(RuleBasedStateMachine):
         for ticket in taken:
             assert isinstance(ticket.proposal, PutEntry)
             assert self.waiting[ticket.proposal.name].pop(0) == ticket.proposal.attachment.session
-        names = {entry[0] for ticket in taken if (entry := entry_of(ticket.proposal))}
+        names = {ticket.creates for ticket in taken}
         # Each name with anything to say is heard in every transaction that has room for all of them.
         assert len(taken) == len(names)
-        assert len(taken) == 2 or not any(
-            self.waiting[name] for name in self.waiting if name not in names
-        )
+        assert len(taken) == 2 or not any(self.waiting[name] for name in self.waiting if name not in names)
 
 
 TestProposals = Proposals.TestCase

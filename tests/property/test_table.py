@@ -145,7 +145,9 @@ class History(RuleBasedStateMachine):
         if not changes:
             return
         etcd.revision = number
-        held = {(name, line.key, line.token) for name, queue in lines(self.table).items() for line in queue if line.held}
+        held = {
+            (name, line.key, line.token) for name, queue in lines(self.table).items() for line in queue if line.held
+        }
         revision = Revision(number, changes)
         self.past.append(revision)
         self.listener.hear(self.table.fold(revision))
@@ -191,6 +193,8 @@ class History(RuleBasedStateMachine):
                     if etcd.sessions.pop(session, None) is not None:
                         ended.append(SessionDeleted(session))
                     return ended
+            case _:
+                raise AssertionError(step)
         return []
 
     def _entries_of(self, session: int) -> list[Key]:

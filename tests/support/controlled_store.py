@@ -1,7 +1,7 @@
 """A store whose every answer and every revision arrives when the test says so.
 
-Between a server and the truth lie three queues: proposals on their way to the store, outcomes on their way back, and the
-feed. The test moves each along on its own, which makes every interleaving of them a case that can be written down,
+Between a server and the truth lie three queues: proposals on their way to the store, outcomes on their way back, and
+the feed. The test moves each along on its own, which makes every interleaving of them a case that can be written down,
 found by search, and repeated. The truth is a `MemoryStore`, which several servers may share.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lockstream_server.core.table import Revision, Snapshot
-from lockstream_server.store.batch import entry_of
+from lockstream_server.store.batch import Ticket
 from lockstream_server.store.memory import MemoryStore
 from lockstream_server.store.port import Feed, Lease, Outcome, Proposal, PutEntry, Recorded, Settle
 
@@ -48,7 +48,7 @@ class _Delayed:
 
 
 class ControlledStore:
-    """One server's way to the truth. What a store promises holds at whatever speed: order per entry, no repeats told."""
+    """One server's way to the truth. Order per entry is kept, and no repeat is told."""
 
     def __init__(self, truth: MemoryStore) -> None:
         self.truth = truth
@@ -78,7 +78,7 @@ class ControlledStore:
         seen = set()
         first = []
         for sent in self.sent:
-            entry = entry_of(sent.proposal)
+            entry = Ticket(sent.proposal, sent.settle).entry
             if entry is not None and entry in seen:
                 continue
             seen.add(entry)

@@ -62,9 +62,7 @@ class EtcdProcess:
         """`host:port` of the client interface."""
         self.url = f"{'https' if certificate else 'http'}://{self.endpoint}"
         """The same with its scheme."""
-        self.process = ChildProcess(
-            [etcd_program("etcd"), *self._flags(), *extra_args], log=directory / "etcd.log"
-        )
+        self.process = ChildProcess([etcd_program("etcd"), *self._flags(), *extra_args], log=directory / "etcd.log")
 
     def __repr__(self) -> str:
         return f"<EtcdProcess {self.url} {self.process!r}>"

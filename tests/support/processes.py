@@ -165,9 +165,7 @@ class ChildProcess:
 
         def met() -> bool:
             if not self.running:
-                raise ProcessEndedError(
-                    f"{self!r} ended with {self.returncode}\n{self._log_tail()}"
-                )
+                raise ProcessEndedError(f"{self!r} ended with {self.returncode}\n{self._log_tail()}")
             return condition()
 
         try:

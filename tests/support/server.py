@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from tests.support.processes import LOOPBACK, ChildProcess, accepts_connections, free_port
 
@@ -124,11 +124,18 @@ class ServerProcess:
         if not accepts_connections(self.port):
             return False
         with grpc.insecure_channel(self.target) as channel:
+            # The stub of the health package is not typed.
+            check = channel.unary_unary(
+                "/grpc.health.v1.Health/Check",
+                request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+                response_deserializer=health_pb2.HealthCheckResponse.FromString,
+            )
             try:
-                reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+                return (
+                    check(health_pb2.HealthCheckRequest(), timeout=1).status == health_pb2.HealthCheckResponse.SERVING
+                )
             except grpc.RpcError:
                 return False
-        return reply.status == health_pb2.HealthCheckResponse.SERVING
 
     def wait_until_serving(self, timeout: float = START_TIMEOUT_SECONDS) -> None:
         """Wait until `serving()`; raises as `start` does."""

@@ -1,7 +1,7 @@
 """An event loop in which waiting takes no time.
 
-When nothing is ready, the clock jumps to the next timer. TTLs, graces and timeouts of minutes pass at once, in the exact
-order in which they are due, and a test that would wait for ever fails instead.
+When nothing is ready, the clock jumps to the next timer. TTLs, graces and timeouts of minutes pass at once, in the
+exact order in which they are due, and a test that would wait for ever fails instead.
 """
 
 import asyncio

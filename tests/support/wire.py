@@ -104,10 +104,16 @@ class Wire:
             await self._read()
         return self._events.popleft()
 
+    @property
+    def unread(self) -> list[session_pb2.Event]:
+        """Events that came before whatever was asked for, and were not asked for themselves."""
+        return list(self._events)
+
     async def _read(self) -> None:
         frame = await self.call.read()
         if not isinstance(frame, session_pb2.SessionResponse):
-            raise EOFError(f"the server ended the stream with {await self.call.code()}")
+            code = await self.call.code()
+            raise EOFError(f"the server ended the stream with {code}")  # noqa: TRY004 - gRPC's EOF has a type of its own
         for response in frame.responses:
             if response.HasField("reply"):
                 self._replies[response.reply.request_id] = response.reply

@@ -211,6 +211,8 @@ class Claims:
                 claim.why = claim.why or _would_block(claim)
                 self._finish(claim)
                 self._forget(claim)
+            case Verdict.QUEUED:
+                claim.token = outcome.revision  # the fold tells what it is worth
             case Verdict.EXISTS:
                 self._host.milestones.when_folded(outcome.revision, partial(self._look, claim))
             case Verdict.FAILED:
@@ -218,7 +220,7 @@ class Claims:
                 self._finish(claim)
                 self._forget(claim)
             case _:
-                pass  # QUEUED, REFUSED, UNKNOWN: the fold tells what has become of it
+                pass  # REFUSED, UNKNOWN: the session is over, as the fold or the clock will tell
 
     def _look(self, claim: Claim) -> None:
         """There was such an entry: see what the table says of it."""
@@ -239,10 +241,12 @@ class Claims:
             case Verdict.DELETED | Verdict.ABSENT:
                 claim.left_at = outcome.revision
                 self._finish(claim)
-                if outcome.verdict is Verdict.ABSENT:
+                if self._host.table.revision >= outcome.revision:
+                    self._forget(claim)
+                elif outcome.verdict is Verdict.ABSENT:
                     # Nothing more may come of it; but what the fold has yet to show may still be its own.
                     self._host.milestones.when_folded(outcome.revision, partial(self._forget, claim))
-            case Verdict.FAILED:
+            case Verdict.FAILED if claim.state is State.LEAVING:
                 for request, _ in claim.leavers or ():
                     self._outbox.reply(request, LockError(Reason.INTERNAL, "etcd refused the transaction"))
                 claim.leavers = None
@@ -310,10 +314,15 @@ class Claims:
             self._claims[claim.acquire] = claim
             self._owners[claim.name, claim.owner] = claim
 
-    def forget_left(self) -> None:
-        """The table was read anew: it will not show the end of what has left."""
-        for claim in [claim for claim in self._claims.values() if claim.state is State.LEFT]:
-            self._forget(claim)
+    def reconcile(self) -> None:
+        """The table was read anew, and does not show what began and ended in between: see what is missing."""
+        for claim in [*self._claims.values()]:
+            if claim.state is State.LEFT:
+                self._forget(claim)
+            elif claim.state is not State.LEAVING and 0 < claim.token <= self._host.table.revision:
+                entry = self._entry(claim)
+                if entry is None or entry.token != claim.token:
+                    self._vanish(claim)
 
     def messages(self) -> list[ClaimMessage]:
         """How everything stands, for the reply to a resume."""
@@ -343,6 +352,7 @@ class Claims:
                     self._lose(claim, loss)
             elif claim.state is not State.LEFT and not (claim.state is State.LEAVING and claim.why is None):
                 self._end_wait(claim, error)
+            claim.state = State.LEFT  # an outcome that is still on its way changes nothing any more
         self._claims.clear()
         self._owners.clear()
 

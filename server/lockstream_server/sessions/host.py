@@ -1,13 +1,17 @@
 """What every session of a server shares."""
 
+import asyncio
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
+from typing import TypeVar
 
 from lockstream_server.core.table import Table
 from lockstream_server.store.port import Store
 from lockstream_server.telemetry import Counters
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,8 @@ class Bounds:
     """Seconds; less is raised to it."""
     max_ttl: float = 600.0
     """Seconds; more is INVALID_ARGUMENT."""
+    store_timeout: float = 3.0
+    """Seconds which an open, a resume or a close waits for the store; then it is STORE_UNAVAILABLE."""
 
 
 class Milestones:
@@ -41,7 +47,8 @@ class Milestones:
     def when_folded(self, revision: int, call: Callable[[], None]) -> None:
         """Call as soon as the table has reached the revision; at once if it has.
 
-        Only for revisions which changed something under our prefix: the table hears of no others.
+        The table hears only of revisions which changed something under our prefix; for another one this waits until the
+        next that does.
         """
         if self._table.revision >= revision:
             call()
@@ -70,3 +77,13 @@ class Host:
 
     def __post_init__(self) -> None:
         self.milestones = Milestones(self.table)
+
+
+def settling(future: "asyncio.Future[T]") -> Callable[[T], None]:
+    """A callback that gives the future its result, unless whoever awaited it is gone."""
+
+    def settle(result: T) -> None:
+        if not future.done():
+            future.set_result(result)
+
+    return settle

@@ -67,7 +67,8 @@ class Outbox:
         del self.messages[:most]
         self._events -= sum(type(message) is Event for message in taken)
         if self._room is not None and len(self.messages) < self._limit:
-            self._room.set_result(None)
+            if not self._room.done():  # the outbox was closed, or whoever waited is gone
+                self._room.set_result(None)
             self._room = None
         return taken
 

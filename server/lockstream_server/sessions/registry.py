@@ -7,14 +7,13 @@ import logging
 import math
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from lockstream_server.core.errors import LockError, Reason, invalid, quota_exceeded
 from lockstream_server.core.messages import Open, Resume
 from lockstream_server.core.model import SessionRecord, session_text
 from lockstream_server.core.session import LeaseProof, Phase
 from lockstream_server.core.table import (
-    Attached,
     Cause,
     Effect,
     Ended,
@@ -24,7 +23,7 @@ from lockstream_server.core.table import (
     Revision,
     Snapshot,
 )
-from lockstream_server.sessions.host import Host
+from lockstream_server.sessions.host import Host, settling
 from lockstream_server.sessions.outbox import Outbox
 from lockstream_server.sessions.session import Session
 from lockstream_server.store.port import (
@@ -37,14 +36,10 @@ from lockstream_server.store.port import (
     Verdict,
 )
 
-T = TypeVar("T")
-
 log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 0.05
 """How often a draining server looks whether everybody has left."""
-TAKEOVER_SECONDS = 3.0
-"""How long a resume may wait for the store and for the table to follow."""
 
 
 class Registry:
@@ -87,9 +82,12 @@ class Registry:
                 opened_at=self.host.wall_clock(),
             )
             try:
-                outcome = await self._propose(CreateSession(lease.session, record))
-            except BaseException:
+                async with asyncio.timeout(self.host.bounds.store_timeout):
+                    outcome = await self._propose(CreateSession(lease.session, record))
+            except BaseException as error:
                 self._background(self._revoke(lease.session))
+                if isinstance(error, TimeoutError):
+                    raise _no_answer() from None
                 raise
         finally:
             self._opening -= 1
@@ -106,14 +104,14 @@ class Registry:
         """Take up a session and send its greeting. Raises LockError."""
         self._check_accepting()
         try:
-            async with asyncio.timeout(TAKEOVER_SECONDS):
+            async with asyncio.timeout(self.host.bounds.store_timeout):
                 recorded = await self._check_token(asked)
                 sent_at = asyncio.get_running_loop().time()
                 await self._renew(asked.session)
                 record, attachment = await self._take_over(asked, recorded)
                 await self._folded(attachment.revision)
         except TimeoutError:
-            raise LockError(Reason.STORE_UNAVAILABLE, "etcd did not answer in time") from None
+            raise _no_answer() from None
         live = self.host.table.sessions.get(asked.session)
         if live is None or live.record is None:
             raise _expired(asked.session)
@@ -174,6 +172,8 @@ class Registry:
         return await settled
 
     def _attach(self, attachment: Attachment, record: SessionRecord, proof: LeaseProof, outbox: Outbox) -> Session:
+        if not proof.remaining(asyncio.get_running_loop().time()):
+            raise LockError(Reason.STORE_UNAVAILABLE, "etcd took longer than the TTL to answer")
         session = Session(self.host, attachment, record, proof, outbox, background=self._background, ended=self._forget)
         self.sessions[attachment.session] = session
         return session
@@ -207,30 +207,27 @@ class Registry:
         """See `Feed.resync`."""
         for effect in self.host.table.fold(self.host.table.difference(snapshot)):
             self._tell(effect)
-        for session in self.sessions.values():
-            session.claims.forget_left()
+        for session in [*self.sessions.values()]:
+            session.claims.reconcile()
         self.host.milestones.reached()
 
     def _tell(self, effect: Effect) -> None:
         """Hand an effect to the session that it concerns, if that is one of ours."""
-        match effect:
-            case Granted(entry):
-                if entry.session is not None and (session := self.sessions.get(entry.session)):
-                    session.claims.granted(entry)
-            case Queued(entry):
-                if entry.session is not None and (session := self.sessions.get(entry.session)):
-                    session.claims.queued(entry)
-            case Removed(entry, Cause.DELETED):
-                if entry.session is not None and (session := self.sessions.get(entry.session)):
-                    session.claims.removed(entry)
-            case Removed():
-                pass  # its session ended, and was told so by the effect before
-            case Attached(lease, attached_at):
-                if (session := self.sessions.get(lease)) and attached_at > session.attachment.revision:
-                    session.superseded()
-            case Ended(lease):
-                if session := self.sessions.get(lease):
-                    session.expired()
+        if isinstance(effect, Granted | Queued | Removed):
+            session = self.sessions.get(effect.entry.session or 0)
+            if session is None:
+                return
+            if isinstance(effect, Granted):
+                session.claims.granted(effect.entry)
+            elif isinstance(effect, Queued):
+                session.claims.queued(effect.entry)
+            elif effect.cause is Cause.DELETED:
+                session.claims.removed(effect.entry)
+        elif session := self.sessions.get(effect.session):
+            if isinstance(effect, Ended):
+                session.expired()
+            elif effect.attached_at > session.attachment.revision:
+                session.superseded()
 
     # Ending.
 
@@ -264,16 +261,6 @@ class Registry:
         task.add_done_callback(self._tasks.discard)
 
 
-def settling(future: "asyncio.Future[T]") -> Callable[[T], None]:
-    """A callback that gives the future its result, unless whoever awaited it is gone."""
-
-    def settle(result: T) -> None:
-        if not future.done():
-            future.set_result(result)
-
-    return settle
-
-
 def hash_token(token: str) -> str:
     """What is kept of a resume token."""
     return hashlib.sha256(token.encode()).hexdigest()
@@ -281,3 +268,7 @@ def hash_token(token: str) -> str:
 
 def _expired(session: int) -> LockError:
     return LockError(Reason.SESSION_EXPIRED, f"there is no session {session_text(session)}")
+
+
+def _no_answer() -> LockError:
+    return LockError(Reason.STORE_UNAVAILABLE, "etcd did not answer in time")

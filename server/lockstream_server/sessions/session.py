@@ -23,7 +23,7 @@ from lockstream_server.core.messages import (
 from lockstream_server.core.model import Entry, SessionRecord, session_text
 from lockstream_server.core.session import TRANSITIONS, LeaseProof, Phase, Standing
 from lockstream_server.sessions.claims import Claims
-from lockstream_server.sessions.host import Host
+from lockstream_server.sessions.host import Host, settling
 from lockstream_server.sessions.outbox import Outbox
 from lockstream_server.store.port import Attachment, DeleteSession, Outcome, Verdict
 
@@ -126,13 +126,20 @@ class Session:
             raise LockError(Reason.WRONG_STATE, f"the session is {self.phase.value}")
 
     async def _close(self, request: int) -> None:
+        freeing = asyncio.ensure_future(self._free())
         try:
-            await self._free()
+            async with asyncio.timeout(self._host.bounds.store_timeout):
+                await asyncio.shield(freeing)
+        except TimeoutError:
+            error = LockError(Reason.STORE_UNAVAILABLE, "etcd did not answer in time; it is told as soon as it does")
+            self.outbox.reply(request, error)
         except LockError as error:
             self.outbox.reply(request, error)
         else:
             self.outbox.reply(request, Closed())
         self.outbox.close()
+        with suppress(LockError):
+            await freeing
 
     # What ends it.
 
@@ -186,10 +193,13 @@ class Session:
         that was resumed on another server a moment ago.
         """
         settled: asyncio.Future[Outcome] = self._loop.create_future()
-        self._host.store.propose(DeleteSession(self.attachment), settled.set_result)
+        self._host.store.propose(DeleteSession(self.attachment), settling(settled))
         outcome = await settled
-        if outcome.verdict in (Verdict.DELETED, Verdict.ABSENT):
-            await self._host.store.revoke_lease(self.attachment.session)
+        if outcome.verdict is Verdict.REFUSED:
+            raise LockError(Reason.SUPERSEDED, "another stream resumed the session")
+        if outcome.verdict is Verdict.FAILED:
+            raise LockError(Reason.INTERNAL, "etcd refused the transaction")
+        await self._host.store.revoke_lease(self.attachment.session)
 
     async def _free_quietly(self) -> None:
         with suppress(LockError):  # the lease ends by itself within its TTL
@@ -248,8 +258,11 @@ class Session:
         if not alive:
             self.expired()
             return
-        self._proof.renewed(sent_at)
         now = self._loop.time()
+        if self._proof.standing(now) is Standing.UNPROVEN:
+            self._tick()  # the answer came too late: what could not be proven in between stays lost
+            return
+        self._proof.renewed(sent_at)
         if self._proof.standing(now) is Standing.SAFE and self._in_jeopardy:
             self._in_jeopardy = False
             self.outbox.push(Safe(self._proof.remaining(now)))

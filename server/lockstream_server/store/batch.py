@@ -11,25 +11,32 @@ Within these, proposals go in the order in which they came. Every step takes con
 """
 
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from lockstream_server.store.port import DeleteEntry, Proposal, PutEntry, Settle
 
 EntryId = tuple[str, int, int]
 
 
-class Ticket(NamedTuple):
+class Ticket:
     """A proposal and whom to tell what became of it."""
 
-    proposal: Proposal
-    settle: Settle
+    __slots__ = ("creates", "entry", "proposal", "settle")
 
+    def __init__(self, proposal: Proposal, settle: Settle) -> None:
+        self.proposal = proposal
+        self.settle = settle
+        self.entry: EntryId | None = None
+        """The entry that the proposal is about: name, session and slot."""
+        self.creates: str | None = None
+        """The name in which it creates an entry."""
+        if isinstance(proposal, PutEntry | DeleteEntry):
+            self.entry = (proposal.name, proposal.attachment.session, proposal.slot)
+            if isinstance(proposal, PutEntry):
+                self.creates = proposal.name
 
-def entry_of(proposal: Proposal) -> EntryId | None:
-    """The entry that a proposal is about: name, session and slot."""
-    if isinstance(proposal, PutEntry | DeleteEntry):
-        return (proposal.name, proposal.attachment.session, proposal.slot)
-    return None
+    def __repr__(self) -> str:
+        return f"Ticket({self.proposal!r})"
 
 
 class Planner:
@@ -60,7 +67,7 @@ class Planner:
     def add(self, ticket: Ticket) -> None:
         """Take in a proposal."""
         self._waiting += 1
-        entry = entry_of(ticket.proposal)
+        entry = ticket.entry
         if entry is not None:
             behind = self._busy.get(entry)
             if behind is not None:
@@ -74,40 +81,39 @@ class Planner:
         count = min(self._limit, len(self._ready))
         batch = [self._ready.popleft() for _ in range(count)]
         for ticket in batch:
-            if isinstance(ticket.proposal, PutEntry):
-                behind = self._creating[ticket.proposal.name]
+            if ticket.creates is not None:
+                behind = self._creating[ticket.creates]
                 if behind:
                     self._ready.append(behind.popleft())
                 else:
-                    del self._creating[ticket.proposal.name]
+                    del self._creating[ticket.creates]
         self._waiting -= count
-        check_batch([ticket.proposal for ticket in batch])
+        check_batch(batch)
         return batch
 
     def settled(self, ticket: Ticket) -> None:
         """The proposal is in flight no longer; the next one on its entry may go."""
-        entry = entry_of(ticket.proposal)
-        if entry is None:
+        if ticket.entry is None:
             return
-        behind = self._busy[entry]
+        behind = self._busy[ticket.entry]
         if behind:
             self._offer(behind.popleft())
         else:
-            del self._busy[entry]
+            del self._busy[ticket.entry]
 
     def _offer(self, ticket: Ticket) -> None:
-        if isinstance(ticket.proposal, PutEntry):
-            behind = self._creating.get(ticket.proposal.name)
+        if ticket.creates is not None:
+            behind = self._creating.get(ticket.creates)
             if behind is not None:
                 behind.append(ticket)
                 return
-            self._creating[ticket.proposal.name] = deque()
+            self._creating[ticket.creates] = deque()
         self._ready.append(ticket)
 
 
-def check_batch(batch: list[Proposal]) -> None:
+def check_batch(batch: Sequence[Ticket]) -> None:
     """Assert the invariants on one transaction. A violation would grant a lock twice, so it must never be sent."""
-    names = [proposal.name for proposal in batch if isinstance(proposal, PutEntry)]
-    entries = [entry for proposal in batch if (entry := entry_of(proposal)) is not None]
-    if len(set(names)) != len(names) or len(set(entries)) != len(entries):
+    creates = [ticket.creates for ticket in batch if ticket.creates is not None]
+    entries = [ticket.entry for ticket in batch if ticket.entry is not None]
+    if len(set(creates)) != len(creates) or len(set(entries)) != len(entries):
         raise AssertionError(f"two proposals in one transaction would see the same state: {batch}")

@@ -72,6 +72,8 @@ class MemoryStore:
         revision = self._commit(changes) if changes else self._revision
         if verdict is Verdict.EXISTS and isinstance(proposal, PutEntry):
             revision = self._entries[proposal.name][entry_id(proposal.attachment.session, proposal.slot)].token
+        elif verdict is Verdict.WRITTEN and isinstance(proposal, CreateSession | TakeOverSession):
+            revision = self._sessions[proposal.session].attached_at
         asyncio.get_running_loop().call_soon(settle, Outcome(verdict, revision))
 
     async def grant_lease(self, ttl: int) -> Lease:
@@ -169,11 +171,16 @@ class MemoryStore:
                     return Verdict.ABSENT, []
                 return Verdict.DELETED, [self._entry_deleted(entry)]
             case CreateSession(session, record):
-                if session not in self._leases or session in self._sessions:
+                known = self._sessions.get(session)
+                if known is not None and known.record == record:
+                    return Verdict.WRITTEN, []
+                if session not in self._leases or known is not None:
                     return Verdict.REFUSED, []
                 return Verdict.WRITTEN, [self._session_put(SessionPut(session, record, self._revision + 1))]
             case TakeOverSession(session, seen, record):
                 known = self._sessions.get(session)
+                if known is not None and known.record == record:
+                    return Verdict.WRITTEN, []
                 if known is None or known.attached_at != seen:
                     return Verdict.REFUSED, []
                 return Verdict.WRITTEN, [self._session_put(SessionPut(session, record, self._revision + 1))]

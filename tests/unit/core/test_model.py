@@ -6,7 +6,9 @@ from lockstream_server.core.errors import LockError, Reason
 from lockstream_server.core.model import FOREIGN, MAX_ID, Entry, check_name, parse_session, session_text
 
 
-@pytest.mark.parametrize("name", ["a", "a/b", "/a", "a/", "%2F", " ", "\0", "n" * 512, "é" * 256, "錠" * 170, "🔒" * 128])
+@pytest.mark.parametrize(
+    "name", ["a", "a/b", "/a", "a/", "%2F", " ", "\0", "n" * 512, "é" * 256, "錠" * 170, "🔒" * 128]
+)
 def test_names_of_up_to_512_bytes_are_fine(name: str) -> None:
     check_name(name)
 

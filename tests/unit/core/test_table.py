@@ -13,7 +13,7 @@ def folded(*revisions: Sequence[Change]) -> Table:
     """A table that has folded these, from revision 1; sessions are opened with their first entry, if not before."""
     table = Table()
     for number, changes in enumerate(revisions, 1):
-        owners = {change.session for change in changes if isinstance(change, EntryPut)} 
+        owners = {change.session for change in changes if isinstance(change, EntryPut)}
         new = [opened(session, number) for session in owners if session is not None and session not in table.sessions]
         table.fold(Revision(number, [*new, *changes]))
     return table

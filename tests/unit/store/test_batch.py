@@ -32,7 +32,7 @@ def test_nothing_is_ready_at_first() -> None:
 
 
 def test_proposals_go_in_their_order() -> None:
-    proposals = [create("a", 1), leave("b", 2), create("c", 3)]
+    proposals: list[Proposal] = [create("a", 1), leave("b", 2), create("c", 3)]
     assert take(planner(*proposals)) == proposals
 
 
@@ -51,7 +51,7 @@ def test_one_creation_of_a_name_goes_at_a_time() -> None:
 
 
 def test_a_deletion_goes_beside_a_creation_of_the_same_name() -> None:
-    proposals = [create("a", 1), leave("a", 2)]
+    proposals: list[Proposal] = [create("a", 1), leave("a", 2)]
     assert take(planner(*proposals)) == proposals
 
 
@@ -77,4 +77,4 @@ def test_sessions_wait_for_nobody() -> None:
 )
 def test_a_batch_that_would_grant_twice_is_never_sent(batch: list[Proposal]) -> None:
     with pytest.raises(AssertionError, match="same state"):
-        check_batch(batch)
+        check_batch([Ticket(proposal, print) for proposal in batch])

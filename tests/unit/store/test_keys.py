@@ -21,7 +21,26 @@ from lockstream_server.store.keys import (
 )
 from tests.support.history import RECORD
 
-NAMES = ["a", "a/b", "/a", "a/", "/", "%2F", "%", "a%", ".", "..", "A", "~", "n" * 512, "é" * 256, "錠", "🔒", " ", "\0"]
+NAMES = [
+    "a",
+    "a/b",
+    "/a",
+    "a/",
+    "/",
+    "%2F",
+    "%",
+    "a%",
+    ".",
+    "..",
+    "A",
+    "~",
+    "n" * 512,
+    "é" * 256,
+    "錠",
+    "🔒",
+    " ",
+    "\0",
+]
 KEYS = Keys("/lockstream/")
 
 

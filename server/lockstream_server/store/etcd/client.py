@@ -62,6 +62,11 @@ class EtcdOptions:
     proposals_waiting: int = 20_000
 
 
+def _too_large(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the request is larger than etcd takes, for which gRPC has the code of an overload."""
+    return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in (error.details() or "")
+
+
 class Connection:
     """A channel to one endpoint, with the calls that are made on it."""
 
@@ -162,7 +167,7 @@ class EtcdClient:
         """Whether repeating the request may help. Moves on to another endpoint or token when that is what failed."""
         if self.refused(error):
             return True
-        if error.code() in TRANSIENT:
+        if error.code() in TRANSIENT and not _too_large(error):
             self.failed(connection)
             return True
         return False

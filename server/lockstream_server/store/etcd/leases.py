@@ -100,7 +100,11 @@ class KeepAlives:
             if pending is None:
                 continue
             for confirm in pending.asked:
-                confirm(answer.TTL > 0)
+                try:
+                    confirm(answer.TTL > 0)
+                except Exception:
+                    # A defect in one session must not keep the others from being renewed.
+                    log.exception("confirming a renewal failed")
             for confirm in pending.later:
                 self.renew(answer.ID, confirm)
 

@@ -24,5 +24,8 @@ async def until_first(*parts: Coroutine[None, None, None]) -> None:
     for task in done:
         if task.cancelled():
             raise StreamBrokenError("the call was closed")
-        task.result()
+        try:
+            task.result()
+        except asyncio.InvalidStateError:  # grpc's word for a write to a call that has ended
+            raise StreamBrokenError("the call has ended") from None
     raise StreamBrokenError("the stream ended")

@@ -3,8 +3,6 @@
 A group commit is one transaction whose operations are nested transactions, one per proposal, each with its own
 compares. An acquire reads how many entries its lock has and then writes its own: none before it means that it holds.
 Where the compares fail, a branch reads what is needed to tell why, so every verdict comes from the commit itself.
-
-The messages are built in place, because assembling them from parts copies every part once per level.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,45 +25,43 @@ from lockstream_server.store.port import (
 
 CREATE, MOD = etcdrpc.Compare.CREATE, etcdrpc.Compare.MOD  # the result compared for, EQUAL, is the default
 
-
-def if_written_at(txn: Any, key: bytes, revision: int) -> None:
-    """Only if the key was last written at the revision."""
-    compare = txn.compare.add()
-    compare.target, compare.key, compare.mod_revision = MOD, key, revision
+Parts = dict[str, Any]
+"""A message by its fields, from which the protobuf runtime builds it in one go: faster than from messages."""
 
 
-def if_created_at(txn: Any, key: bytes, revision: int) -> None:
-    """Only if the key was created at the revision; 0 means that there is no such key."""
-    compare = txn.compare.add()
-    compare.target, compare.key, compare.create_revision = CREATE, key, revision
+def written_at(key: bytes, revision: int) -> Parts:
+    """Holds if the key was last written at the revision."""
+    return {"target": MOD, "key": key, "mod_revision": revision}
 
 
-def if_empty(txn: Any, prefix: bytes) -> None:
-    """Only if no key begins with the prefix."""
-    compare = txn.compare.add()
-    compare.target, compare.key, compare.range_end, compare.create_revision = CREATE, prefix, range_end(prefix), 0
+def created_at(key: bytes, revision: int) -> Parts:
+    """Holds if the key was created at the revision; 0 means that there is no such key."""
+    return {"target": CREATE, "key": key, "create_revision": revision}
 
 
-def put(branch: Any, key: bytes, value: bytes, lease: int) -> None:
+def empty(prefix: bytes) -> Parts:
+    """Holds if no key begins with the prefix."""
+    return {"target": CREATE, "key": prefix, "range_end": range_end(prefix), "create_revision": 0}
+
+
+def put(key: bytes, value: bytes, lease: int) -> Parts:
     """Write a key under a lease."""
-    operation = branch.add().request_put
-    operation.key, operation.value, operation.lease = key, value, lease
+    return {"request_put": {"key": key, "value": value, "lease": lease}}
 
 
-def delete(branch: Any, key: bytes) -> None:
+def delete(key: bytes) -> Parts:
     """Delete one key."""
-    branch.add().request_delete_range.key = key
+    return {"request_delete_range": {"key": key}}
 
 
-def read(branch: Any, key: bytes) -> None:
+def read(key: bytes) -> Parts:
     """Read one key."""
-    branch.add().request_range.key = key
+    return {"request_range": {"key": key}}
 
 
-def count(branch: Any, prefix: bytes) -> None:
+def count(prefix: bytes) -> Parts:
     """Count the keys that begin with the prefix."""
-    operation = branch.add().request_range
-    operation.key, operation.range_end, operation.count_only = prefix, range_end(prefix), True
+    return {"request_range": {"key": prefix, "range_end": range_end(prefix), "count_only": True}}
 
 
 def found(answer: Any, index: int) -> Any:
@@ -78,7 +74,7 @@ class Transactions:
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._write: Mapping[type[Any], Callable[[Any, Any], None]] = {
+        self._write: Mapping[type[Any], Callable[[Any], Parts]] = {
             PutEntry: self._put_entry,
             DeleteEntry: self._delete_entry,
             CreateSession: self._create_session,
@@ -90,7 +86,7 @@ class Transactions:
         """One transaction for all the proposals."""
         whole = etcdrpc.TxnRequest()
         for proposal in proposals:
-            self._write[type(proposal)](whole.success.add().request_txn, proposal)
+            whole.success.add(request_txn=self._write[type(proposal)](proposal))
         return whole
 
     def outcomes(self, proposals: Sequence[Proposal], response: Any) -> list[Outcome]:
@@ -101,49 +97,43 @@ class Transactions:
             for proposal, answer in zip(proposals, response.responses, strict=True)
         ]
 
-    def _if_attached(self, txn: Any, attachment: Attachment) -> None:
-        if_written_at(txn, self._keys.session(attachment.session), attachment.revision)
+    def _attached(self, attachment: Attachment) -> Parts:
+        return written_at(self._keys.session(attachment.session), attachment.revision)
 
-    def _put_entry(self, txn: Any, proposal: PutEntry) -> None:
+    def _put_entry(self, proposal: PutEntry) -> Parts:
         attachment, name, slot, record, only_if_free = proposal
         entry = self._keys.entry(name, attachment.session, slot)
         lock = self._keys.lock(name)
-        self._if_attached(txn, attachment)
-        if only_if_free:
-            if_empty(txn, lock)
-        else:
-            if_created_at(txn, entry, 0)
-        count(txn.success, lock)
-        put(txn.success, entry, encode_entry(record), attachment.session)
-        read(txn.failure, self._keys.session(attachment.session))
-        read(txn.failure, entry)
+        return {
+            "compare": [self._attached(attachment), empty(lock) if only_if_free else created_at(entry, 0)],
+            "success": [count(lock), put(entry, encode_entry(record), attachment.session)],
+            "failure": [read(self._keys.session(attachment.session)), read(entry)],
+        }
 
-    def _delete_entry(self, txn: Any, proposal: DeleteEntry) -> None:
+    def _delete_entry(self, proposal: DeleteEntry) -> Parts:
         attachment, name, slot, token = proposal
         entry = self._keys.entry(name, attachment.session, slot)
-        self._if_attached(txn, attachment)
-        if token is not None:
-            if_created_at(txn, entry, token)
-        delete(txn.success, entry)
-        read(txn.failure, self._keys.session(attachment.session))
+        right = [created_at(entry, token)] if token is not None else []
+        return {
+            "compare": [self._attached(attachment), *right],
+            "success": [delete(entry)],
+            "failure": [read(self._keys.session(attachment.session))],
+        }
 
-    def _create_session(self, txn: Any, proposal: CreateSession) -> None:
+    def _create_session(self, proposal: CreateSession) -> Parts:
+        return self._write_session(created_at(self._keys.session(proposal.session), 0), proposal)
+
+    def _take_over_session(self, proposal: TakeOverSession) -> Parts:
+        return self._write_session(written_at(self._keys.session(proposal.session), proposal.seen), proposal)
+
+    def _write_session(self, compare: Parts, proposal: CreateSession | TakeOverSession) -> Parts:
         key = self._keys.session(proposal.session)
-        if_created_at(txn, key, 0)
-        put(txn.success, key, encode_session(proposal.record), proposal.session)
-        read(txn.failure, key)
+        write = put(key, encode_session(proposal.record), proposal.session)
+        return {"compare": [compare], "success": [write], "failure": [read(key)]}
 
-    def _take_over_session(self, txn: Any, proposal: TakeOverSession) -> None:
-        key = self._keys.session(proposal.session)
-        if_written_at(txn, key, proposal.seen)
-        put(txn.success, key, encode_session(proposal.record), proposal.session)
-        read(txn.failure, key)
-
-    def _delete_session(self, txn: Any, proposal: DeleteSession) -> None:
+    def _delete_session(self, proposal: DeleteSession) -> Parts:
         key = self._keys.session(proposal.attachment.session)
-        self._if_attached(txn, proposal.attachment)
-        delete(txn.success, key)
-        read(txn.failure, key)
+        return {"compare": [self._attached(proposal.attachment)], "success": [delete(key)], "failure": [read(key)]}
 
 
 def outcome(proposal: Proposal, answer: Any, revision: int) -> Outcome:

@@ -1,0 +1,1 @@
+"""How figures of benchmarks are summed up, reported and judged."""
