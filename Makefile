@@ -58,6 +58,8 @@ lock-requirements: $(STAMP) ## Pin the newest allowed dependencies, with hashes 
 	$(UV_COMPILE) --output-file requirements/build.txt requirements/build.in
 	$(UV_COMPILE) --extra server --extra embedded --extra otlp \
 	  --output-file requirements/dev.txt pyproject.toml requirements/dev.in
+	$(UV_COMPILE) --extra server --extra otlp --constraints requirements/dev.txt \
+	  --output-file requirements/server.txt pyproject.toml
 
 clean: ## Remove the environment and everything that was built
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -16,6 +16,7 @@ from opentelemetry import metrics
 
 from lockstream.v1 import service_pb2, service_pb2_grpc
 from lockstream_server.core.table import Table
+from lockstream_server.rpc.decoding import LenientDecoding
 from lockstream_server.rpc.service import LockService
 from lockstream_server.sessions.host import Bounds, Host
 from lockstream_server.sessions.registry import Registry
@@ -52,7 +53,7 @@ class Server:
         self.registry = Registry(host, lambda: secrets.token_urlsafe(RESUME_TOKEN_BYTES))
         register(metrics.get_meter("lockstream"), host.counters, self)
         self._health = health.aio.HealthServicer()
-        self._grpc = grpc.aio.server(options=_channel_options(settings))
+        self._grpc = grpc.aio.server(interceptors=[LenientDecoding(SERVICE)], options=_channel_options(settings))
         service_pb2_grpc.add_LockServiceServicer_to_server(LockService(self.registry), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)

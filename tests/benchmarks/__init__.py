@@ -20,10 +20,18 @@ What is measured, with the same load generator and the same client concurrency f
     Milliseconds from SIGKILL of a holder's process, whose session has no grace, to the next
     waiter's learning of its grant. The value is the median.
 `idle_session`
-    Kibibytes of memory (PSS) that a session which does nothing costs the server.
+    Kibibytes of memory (PSS) that a session which does nothing costs the server, when all sessions
+    are on one connection.
+`idle_connection`
+    The same when each session is on a connection of its own.
+
+The systems are `lockstream` with a session for each worker, `lockstream-shared` with one session
+for all of them, `etcd-v3lock` and `etcd-txn` with a lease for each worker.
 
 Server, etcd and load generator are separate processes. All workers of a load generator share one
-gRPC channel. Every round starts every system afresh on an etcd of its own, and goes through the
-points (a bench at a concurrency) with the systems in turn, so that a slow minute of the machine
-hits all of them; what is reported are the medians over the rounds.
+gRPC channel, whatever the system, and no lease is renewed while it is measured. Every round starts
+every system afresh on an etcd of its own (the two ways of using Lockstream share theirs), with the
+same flags and on the same disk, and goes through the points (a bench at a concurrency) with the
+systems in turn, so that a slow minute of the machine hits all of them; what is reported are the
+medians over the rounds. Linux is needed, for its `/proc`.
 """

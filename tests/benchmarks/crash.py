@@ -12,16 +12,15 @@ from tests.benchmarks.figures import MILLISECONDS, Figure, percentile
 from tests.benchmarks.queues import EtcdQueues
 from tests.benchmarks.workloads import fresh_name
 
-KILLS = 5
 _POLL_SECONDS = 0.01
 
 
-async def kill_to_grant(driver: Driver, queues: EtcdQueues, system: str, target: str) -> Figure:
-    """Kill holders one after the other, each with one waiter behind it."""
+async def kill_to_grant(driver: Driver, queues: EtcdQueues, system: str, target: str, kills: int) -> Figure:
+    """Kill so many holders one after the other, each with one waiter behind it."""
     (waiter,) = await driver.open_workers(1)
     seconds = []
     with tempfile.TemporaryDirectory(prefix="lockstream-bench-") as folder:
-        for number in range(KILLS):
+        for number in range(kills):
             name = fresh_name()
             holder = bystander("hold", system, target, name, folder=Path(folder, str(number)))
             with holder:

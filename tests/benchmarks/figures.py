@@ -2,20 +2,30 @@
 
 import math
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 MILLISECONDS = 1_000.0
+MICROSECONDS = 1_000_000.0
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A value with its unit, and the spread of the single durations behind it if there are any."""
+    """A value with its unit.
+
+    Attributes:
+        value: the number.
+        unit: what it counts.
+        p50_ms: the median of the single durations behind it, if there are any.
+        p99_ms: what 99 of 100 of them do not exceed.
+        cpu_us: microseconds of processor time for each thing counted, by process, where that was measured.
+    """
 
     value: float
     unit: str
     p50_ms: float | None = None
     p99_ms: float | None = None
+    cpu_us: Mapping[str, float] = field(default_factory=dict)
 
 
 def percentile(samples: Sequence[float], percent: float) -> float:
@@ -52,4 +62,5 @@ def median(figures: Sequence[Figure]) -> Figure:
         unit=figures[0].unit,
         p50_ms=middle([figure.p50_ms for figure in figures]),
         p99_ms=middle([figure.p99_ms for figure in figures]),
+        cpu_us={name: statistics.median([figure.cpu_us[name] for figure in figures]) for name in figures[0].cpu_us},
     )

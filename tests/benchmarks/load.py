@@ -6,6 +6,8 @@ Prints the figure as one JSON object on standard output.
 import argparse
 import dataclasses
 import json
+import os
+from collections.abc import Mapping
 
 import uvloop
 
@@ -16,8 +18,19 @@ from tests.benchmarks.queues import EtcdQueues
 from tests.benchmarks.workloads import Load, handoff_drain, handoff_steady, pairs
 
 
-async def measure(bench: str, system: str, target: str, etcd: str, load: Load) -> Figure:
+async def measure(
+    bench: str, system: str, target: str, etcd: str, load: Load, *, kills: int, processes: Mapping[str, int]
+) -> Figure:
     """Put the server at `target`, whose store is the etcd at `etcd`, through one bench.
+
+    Args:
+        bench: its name.
+        system: which of them is at `target`.
+        target: `host:port` of the lock service.
+        etcd: `host:port` of the etcd behind it.
+        load: how much load, where the bench is one of load.
+        kills: how many holders are killed, where the bench does that.
+        processes: whose processor time is of interest: process ids by name.
 
     Raises:
         ValueError: there is no such bench or system.
@@ -25,13 +38,13 @@ async def measure(bench: str, system: str, target: str, etcd: str, load: Load) -
     async with connect(system, target) as driver, EtcdQueues.at(etcd) as queues:
         match bench:
             case "pairs":
-                return await pairs(driver, load)
+                return await pairs(driver, load, processes)
             case "handoff_drain":
                 return await handoff_drain(driver, load, queues)
             case "handoff_steady":
                 return await handoff_steady(driver, load)
             case "kill_to_grant":
-                return await kill_to_grant(driver, queues, system, target)
+                return await kill_to_grant(driver, queues, system, target, kills)
             case _:
                 raise ValueError(f"unknown bench {bench}")
 
@@ -46,9 +59,17 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, required=True, help="workers or waiters")
     parser.add_argument("--warm-up", type=float, required=True, help="seconds that do not count")
     parser.add_argument("--seconds", type=float, required=True, help="seconds that count")
+    parser.add_argument("--kills", type=int, required=True, help="how many holders to kill, where the bench does that")
+    parser.add_argument("--process", action="append", default=[], help="NAME=PID whose processor time to measure")
     args = parser.parse_args()
     load = Load(args.concurrency, args.warm_up, args.seconds)
-    figure = uvloop.run(measure(args.bench, args.system, args.target, args.etcd, load))
+    processes = {"client": os.getpid()}
+    for named in args.process:
+        name, _, pid = named.partition("=")
+        processes[name] = int(pid)
+    figure = uvloop.run(
+        measure(args.bench, args.system, args.target, args.etcd, load, kills=args.kills, processes=processes)
+    )
     print(json.dumps(dataclasses.asdict(figure)))
 
 

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from tests.benchmarks.bystanders import bystander, said_ready
+from tests.benchmarks.bystanders import Role, bystander, said_ready
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.sites import Site
+from tests.benchmarks.sites import running_sites
 
 # Opened and closed before anything is measured, so that what a server sets up once, with its first
 # client, is not counted as a session's.
@@ -13,21 +13,24 @@ _WARM_UP_SESSIONS = 10
 _OPEN_TIMEOUT_SECONDS = 60.0
 
 
-def idle_session(site: Site, sessions: int, folder: Path) -> Figure:
-    """Kibibytes of the server's memory per session, from none to so many."""
+def idle_sessions(system: str, sessions: int, role: Role, folder: Path) -> Figure:
+    """Kibibytes of the server's memory per session, from none to so many that `role` opens.
 
-    def with_sessions(count: int) -> int:
-        with bystander("idle", site.system, site.target, str(count), folder=folder / str(count)) as client:
-            client.wait_until(
-                lambda: said_ready(client),
-                timeout=_OPEN_TIMEOUT_SECONDS,
-                what=f"{count} sessions open",
-            )
-            return memory_kib(site.server.pid)
+    The server is a fresh one: memory that one had for sessions of the past would be used again, and not be seen.
+    """
+    with running_sites([system]) as sites:
+        site = sites[system]
 
-    with_sessions(_WARM_UP_SESSIONS)
-    before = memory_kib(site.server.pid)
-    return Figure((with_sessions(sessions) - before) / sessions, "KiB")
+        def with_sessions(count: int) -> int:
+            with bystander(role, system, site.target, str(count), folder=folder / str(count)) as client:
+                client.wait_until(
+                    lambda: said_ready(client), timeout=_OPEN_TIMEOUT_SECONDS, what=f"{count} sessions open"
+                )
+                return memory_kib(site.pids["server"])
+
+        with_sessions(_WARM_UP_SESSIONS)
+        before = memory_kib(site.pids["server"])
+        return Figure((with_sessions(sessions) - before) / sessions, "KiB")
 
 
 def memory_kib(pid: int) -> int:

@@ -24,15 +24,16 @@ class Point:
 
 @dataclass(frozen=True)
 class Pace:
-    """How thoroughly: rounds over all points, and the seconds of one measurement."""
+    """How thoroughly: rounds over all points, the seconds of one measurement, and how many holders it kills."""
 
     rounds: int
     warm_up: float
     seconds: float
+    kills: int
 
 
-FULL = Pace(rounds=3, warm_up=0.5, seconds=2.0)
-QUICK = Pace(rounds=3, warm_up=0.2, seconds=0.5)
+FULL = Pace(rounds=3, warm_up=0.5, seconds=2.0, kills=5)
+QUICK = Pace(rounds=1, warm_up=0.3, seconds=1.0, kills=3)
 
 # Waiting in a queue is no part of `etcd-txn`, and handing over is from session to session. What a
 # killed client and an idle session cost is asked of Lockstream alone.
@@ -42,6 +43,7 @@ BENCHES: dict[str, tuple[Sequence[str], Sequence[int]]] = {
     "handoff_steady": ((LOCKSTREAM, V3LOCK), (8, 64)),
     "kill_to_grant": ((LOCKSTREAM,), (1,)),
     "idle_session": ((LOCKSTREAM,), (1000,)),
+    "idle_connection": ((LOCKSTREAM,), (1000,)),
 }
 
 

@@ -11,6 +11,12 @@ from rich.table import Table
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.plan import V3LOCK, Point
 
+_PROCESSES = ("client", "server", "etcd")
+_CAPTION = (
+    "x v3lock: the ratio of value and of p50\n"
+    "cpu us: microseconds of processor time for each, in client + server (if there is one) + etcd"
+)
+
 
 def write_json_lines(figures: Mapping[Point, Figure], path: Path) -> None:
     """One object per figure; the folder of `path` is made if need be."""
@@ -31,10 +37,10 @@ def write_json_lines(figures: Mapping[Point, Figure], path: Path) -> None:
 
 def print_table(figures: Mapping[Point, Figure], console: Console) -> None:
     """All figures, each beside its ratio to `etcd-v3lock` at the same bench and concurrency."""
-    table = Table(box=box.SIMPLE_HEAD, caption="x v3lock: the ratio of value and of p50")
+    table = Table(box=box.SIMPLE_HEAD, caption=_CAPTION)
     for heading in ("bench", "system"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("clients", "value", "p50 ms", "p99 ms", "x v3lock", "p50 x"):
+    for heading in ("clients", "value", "p50 ms", "p99 ms", "x v3lock", "p50 x", "cpu us"):
         table.add_column(heading, justify="right", no_wrap=True)
     previous: Point | None = None
     for point, figure in figures.items():
@@ -51,6 +57,7 @@ def print_table(figures: Mapping[Point, Figure], console: Console) -> None:
             _text(figure.p99_ms),
             _text(figure.value / base.value if base else None),
             _text(figure.p50_ms / base.p50_ms if base and figure.p50_ms and base.p50_ms else None),
+            " + ".join(f"{figure.cpu_us[name]:.0f}" for name in _PROCESSES if name in figure.cpu_us),
         )
         previous = point
     console.print(table)

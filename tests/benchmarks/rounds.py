@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.benchmarks.figures import Figure, median
-from tests.benchmarks.memory import idle_session
+from tests.benchmarks.memory import idle_sessions
 from tests.benchmarks.plan import Pace, Point
 from tests.benchmarks.sites import Site, running_sites
 from tests.support.processes import ChildProcess
@@ -34,9 +34,13 @@ def run(points: Sequence[Point], pace: Pace, progress: Progress) -> dict[Point, 
 def measure(point: Point, site: Site, pace: Pace) -> Figure:
     """One measurement."""
     with tempfile.TemporaryDirectory(prefix="lockstream-bench-") as folder:
-        if point.bench == "idle_session":
-            return idle_session(site, point.concurrency, Path(folder))
-        return _generate_load(point, site, pace, Path(folder))
+        match point.bench:
+            case "idle_session":
+                return idle_sessions(point.system, point.concurrency, "idle", Path(folder))
+            case "idle_connection":
+                return idle_sessions(point.system, point.concurrency, "apart", Path(folder))
+            case _:
+                return _generate_load(point, site, pace, Path(folder))
 
 
 def _generate_load(point: Point, site: Site, pace: Pace, folder: Path) -> Figure:
@@ -51,10 +55,12 @@ def _generate_load(point: Point, site: Site, pace: Pace, folder: Path) -> Figure
         f"--bench={point.bench}",
         f"--system={point.system}",
         f"--target={site.target}",
-        f"--etcd={site.etcd.endpoint}",
+        f"--etcd={site.etcd}",
         f"--concurrency={point.concurrency}",
         f"--warm-up={pace.warm_up}",
         f"--seconds={pace.seconds}",
+        f"--kills={pace.kills}",
+        *(f"--process={name}={pid}" for name, pid in site.pids.items()),
     ]
     with ChildProcess(command, log=folder / "log", output=folder / "output") as generator:
         if generator.wait(POINT_TIMEOUT_SECONDS) != 0:

@@ -2,11 +2,13 @@
 
 import asyncio
 import uuid
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
+from tests.benchmarks.cpu import cpu_seconds
 from tests.benchmarks.driver import Driver, Worker
-from tests.benchmarks.figures import Figure, rate
+from tests.benchmarks.figures import MICROSECONDS, Figure, rate
 from tests.benchmarks.queues import EtcdQueues
 
 # Waiters are on etcd's record before their watches have caught up; etcd catches up in steps of
@@ -40,8 +42,8 @@ class _Handoffs:
         await worker.release()
 
 
-async def pairs(driver: Driver, load: Load) -> Figure:
-    """Acquire and release distinct names."""
+async def pairs(driver: Driver, load: Load, processes: Mapping[str, int]) -> Figure:
+    """Acquire and release distinct names, and see how much processor time the processes need for it."""
     workers = await driver.open_workers(load.concurrency)
     durations: list[float] = []
     count_from = perf_counter() + load.warm_up
@@ -57,8 +59,13 @@ async def pairs(driver: Driver, load: Load) -> Figure:
             if count_from <= now < end:
                 durations.append(now - began)
 
-    await asyncio.gather(*(loop(worker, fresh_name()) for worker in workers))
-    return rate(durations, load.seconds, "pairs/s")
+    async with asyncio.TaskGroup() as tasks:
+        used = tasks.create_task(cpu_seconds(processes, after=load.warm_up, during=load.seconds))
+        for worker in workers:
+            tasks.create_task(loop(worker, fresh_name()))
+    figure = rate(durations, load.seconds, "pairs/s")
+    cpu_us = {name: seconds * MICROSECONDS / len(durations) for name, seconds in used.result().items()}
+    return replace(figure, cpu_us=cpu_us)
 
 
 async def handoff_steady(driver: Driver, load: Load) -> Figure:

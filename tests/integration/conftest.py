@@ -7,18 +7,41 @@ something ask for `own_etcd`, `own_server` or `start_server`.
 No server may log a traceback, whatever a test does to it: that is checked when the server is stopped.
 """
 
+import gc
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import urllib.parse
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from typing import Any
 
 import pytest
 
 import lockstream
+import lockstream.sync
+from lockstream.v1 import service_pb2_grpc
 from tests.support.etcd import EtcdProcess
 from tests.support.server import ServerProcess
 
 StartServer = Callable[..., ServerProcess]
 """What the fixture `start_server` gives: called with the arguments of `ServerProcess`."""
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Collect no garbage while a failure is reported.
+
+    The report parses source code. A task that failed unseen is logged when it is collected, which parses source code
+    as well; one parse inside another is a SystemError in Python 3.11, and would end the whole run.
+    """
+    if call.excinfo is None:
+        return (yield)
+    gc.collect()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 @contextmanager
@@ -80,6 +103,58 @@ async def client(server: ServerProcess) -> AsyncIterator[lockstream.Client]:
 
 
 @pytest.fixture
+async def three_clients(three_servers: Sequence[ServerProcess]) -> AsyncIterator[Sequence[lockstream.Client]]:
+    """A client of each of `three_servers`."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(lockstream.connect(server.target)) for server in three_servers]
+
+
+@pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
     """A lock name that no other test uses."""
     return f"{request.node.originalname}/{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def lock_key(name: str) -> str:
+    """Where etcd keeps the entries of the lock `name`, without the last slash."""
+    return f"/lockstream/l/{urllib.parse.quote(name, safe='')}"
+
+
+@pytest.fixture(scope="module")
+def grpc_addr(server: ServerProcess) -> str:
+    """Where pytest-grpc's channel leads: to a real server."""
+    return server.target
+
+
+@pytest.fixture(scope="module")
+def grpc_server(server: ServerProcess) -> ServerProcess:
+    """In place of the server that pytest-grpc would run in this process."""
+    return server
+
+
+@pytest.fixture(scope="module")
+def grpc_stub_cls() -> type[service_pb2_grpc.LockServiceStub]:
+    """What pytest-grpc makes `grpc_stub` of."""
+    return service_pb2_grpc.LockServiceStub
+
+
+@pytest.fixture
+def sync_client(server: ServerProcess) -> Iterator[lockstream.sync.Client]:
+    """A blocking client, which brings about what there is to read."""
+    with lockstream.sync.connect(server.target) as client:
+        yield client
+
+
+@pytest.fixture
+def sync_session(sync_client: lockstream.sync.Client) -> Iterator[lockstream.sync.Session]:
+    """A session of it."""
+    with sync_client.session(ttl=30, grace=5, name="reader-test", metadata={"zone": "a"}) as session:
+        yield session
+
+
+@pytest.fixture
+def in_background() -> Iterator[Callable[..., Future[Any]]]:
+    """Calls a function on a thread, for acquires that wait."""
+    with ThreadPoolExecutor() as executor:
+        yield executor.submit

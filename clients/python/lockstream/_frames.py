@@ -66,8 +66,7 @@ def _reply(ledger: Ledger, reply: session_pb2.Reply) -> None:
         case "proof":
             ledger.prove(seconds(reply.proof.remaining))
         case "closed":
-            if ledger.closing is not None and not ledger.closing.done():
-                ledger.closing.set_result(None)
+            ledger.closed()
         case _:
             pass  # an outcome of a newer protocol: nothing that concerns a claim
 
@@ -148,8 +147,7 @@ def _claim_request_failed(ledger: Ledger, operation: int, claim: Claim, error: L
 def _session_request_failed(ledger: Ledger) -> None:
     """A heartbeat or a close failed: the stream lives, but nothing is proven."""
     if ledger.closing is not None:
-        if not ledger.closing.done():
-            ledger.closing.set_result(None)
+        ledger.closed()
     elif ledger.link is not None:
         ledger.link.heartbeat_open = False
 

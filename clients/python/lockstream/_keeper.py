@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lockstream import _frames
@@ -52,6 +53,7 @@ class Keeper:
         self._channels = channels
         self._options = options
         self._changed = asyncio.Event()
+        self._closing = asyncio.Event()
         self._stream: Stream | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -68,14 +70,19 @@ class Keeper:
         deadline = self.loop.time() + self._options.connect_timeout
         share = self._options.connect_timeout / len(self._channels)
         backoff = self._backoff()
+        answer: LockstreamError | None = None
         while True:
             try:
                 self._stream = await self._try(min(share, deadline - self.loop.time()))
                 break
             except LockstreamError as error:
-                pause = backoff.next()
-                if not error.retryable or self.loop.time() + pause >= deadline:
+                if not error.retryable:
                     raise
+                answer = error if error.reason is not None else answer
+                pause = backoff.next()
+                if self.loop.time() + pause >= deadline:
+                    # What a server said tells more than that none said anything in the time that was left.
+                    raise (answer or error) from None
                 await asyncio.sleep(pause)
         self._task = self.loop.create_task(self._keep(), name="lockstream session")
         self.arm()
@@ -89,11 +96,12 @@ class Keeper:
             raise WrongState("the session is not open")
         try:
             answer = self.ledger.close()
+            self._closing.set()
             self._changed.set()
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await answer
         except TimeoutError:
-            _log.warning("session %s: no server answered the close; it ends by its TTL", self.ledger.session_id)
+            self._unheard()
         finally:
             await self.stop()
 
@@ -111,24 +119,36 @@ class Keeper:
     async def _move(self) -> None:
         """Resume at the next endpoint that lets us.
 
-        A stream that still works does so until then.
+        A stream that still works does so until then. Closing ends the pauses between attempts; each endpoint is then
+        tried once more, for the session to be closed there.
         """
         ledger, old = self.ledger, self._stream
         if old is not None:
             leave = self._channels.failed if ledger.leave else self._channels.silent
             leave(old.channel)
         backoff = self._backoff()
+        farewells = 0
         while True:
+            farewell = self._closing.is_set()
             try:
                 limit = min(ledger.heartbeat_interval, ledger.deadline - self.loop.time())
                 self._stream = await self._try(limit)
             except FINAL_ERRORS as error:
                 superseded = isinstance(error, Superseded)
                 ledger.end(error, LossReason.SUPERSEDED if superseded else LossReason.LEASE_EXPIRED)
+                ledger.closed()
                 return
             except LockstreamError as error:
                 _log.info("session %s: %s", self.ledger.session_id, error)
-                await asyncio.sleep(backoff.next())
+                if farewell:
+                    if ledger.link is not None:
+                        return  # the stream that was to be left answers the close
+                    farewells += 1
+                    if farewells == len(self._channels):
+                        self._unheard()
+                        ledger.closed()
+                        return
+                await self._pause(backoff.next())
             else:
                 break
         if old is not None:
@@ -158,6 +178,15 @@ class Keeper:
     def _abort(self, stream: Stream, *, answered: bool) -> None:
         self.ledger.drop(stream.link, answered=answered)
         stream.close()
+
+    async def _pause(self, seconds: float) -> None:
+        """Let that much time pass until the next attempt, or less when the session is closed meanwhile."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+
+    def _unheard(self) -> None:
+        _log.warning("session %s: no server answered the close; it ends by its TTL", self.ledger.session_id)
 
     def _backoff(self) -> Backoff:
         return Backoff(self._options.backoff_min, self._options.backoff_max)
@@ -211,3 +240,4 @@ class Keeper:
         if stream is not None:
             stream.close()
             await stream.wait_closed()
+            self._stream = None

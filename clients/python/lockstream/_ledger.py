@@ -153,6 +153,11 @@ class Ledger:
         self._end_claims(SessionExpired("the session was closed"), LossReason.LEASE_EXPIRED)
         return self.closing
 
+    def closed(self) -> None:
+        """The server has closed the session, or nobody can ask it to any more."""
+        if self.closing is not None and not self.closing.done():
+            self.closing.set_result(None)
+
     # What becomes of a claim.
 
     def grant(self, acquire_id: int, token: int) -> None:

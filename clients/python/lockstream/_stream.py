@@ -23,6 +23,9 @@ class Stream:
 
     `ended` is called once, when nothing more will be read: after `close`, with what broke the
     stream (`error`), or when the server ended it with OK.
+
+    A connection ends with the last reference to its calls. So that it does not outlive its streams until the garbage
+    collector comes by, neither the traceback of a cancelled task nor the link keeps a reference to a closed stream.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Stream:
     def close(self) -> None:
         """Leave the stream. To the server this is a detachment, not an end of the session."""
         self.closed = True
+        self.link.wake = _nothing
         self._call.cancel()
         self._writer.cancel()
         self._reader.cancel()
@@ -73,7 +77,7 @@ class Stream:
                     await self._ready
                 else:
                     await write(frame)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError):
             pass  # the call ended; the reader learns why
 
     async def _read(self) -> None:
@@ -83,6 +87,12 @@ class Stream:
                 receive(link, frame)
         except grpc.aio.AioRpcError as error:
             self.error = from_rpc(error)
+        except asyncio.CancelledError:
+            pass  # left by `close`
         finally:
             self._writer.cancel()
             self._call.cancel()
+
+
+def _nothing() -> None:
+    """Nobody is to be woken any more."""

@@ -14,6 +14,7 @@ from lockstream_server.core.messages import Open, Resume
 from lockstream_server.core.model import check_name, parse_session, session_text
 from lockstream_server.core.table import Snapshot, Table
 from lockstream_server.rpc import convert
+from lockstream_server.rpc.decoding import Undecodable
 from lockstream_server.rpc.errors import abort
 from lockstream_server.sessions.conversation import Conversation
 from lockstream_server.sessions.registry import Registry
@@ -34,6 +35,8 @@ def typed_errors(
 
     @wraps(method)
     async def call(self: Any, request: Any, context: Context) -> T:
+        if isinstance(request, Undecodable):
+            await abort(context, request.error())
         try:
             return await method(self, request, context)
         except LockError as error:
@@ -99,6 +102,8 @@ class LockService(service_pb2_grpc.LockServiceServicer):
                 else:
                     conversation.handle(request.request_id, asked)
             await conversation.outbox.room()
+        if isinstance(message, Undecodable):
+            await abort(context, message.error())
 
     async def _write(self, conversation: Conversation, context: Context) -> None:
         """Write whatever is ready until there will be no more."""

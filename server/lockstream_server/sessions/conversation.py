@@ -71,10 +71,14 @@ class Conversation:
                 raise AssertionError("these begin a conversation")
 
     def end(self) -> None:
-        """The stream is gone."""
+        """The client sends no more.
+
+        A session that it closed before still answers that, and closes the outbox afterwards.
+        """
         if self._session is not None:
             self._session.detach()
-        self.outbox.close()
+        else:
+            self.outbox.close()
 
     def _overflowed(self) -> None:
         self._registry.host.counters.outbox_overflows += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 import lockstream
@@ -31,6 +33,7 @@ def test_targets(text: str, endpoints: tuple[str, ...]) -> None:
 
 
 def test_options_of_a_connection_string() -> None:
+    """V2."""
     target = _dsn.parse("lockstreams://a?ttl=10s&grace=500ms&name=a%20b&ca=/c&connect_timeout=1.5m")
     assert target.tls
     assert target.options == {
@@ -82,7 +85,41 @@ def test_what_is_not_understood_is_named(text: str, part: str) -> None:
     assert isinstance(raised.value, ValueError)
 
 
+DURATIONS = ["ttl", "grace", "connect_timeout", "backoff_min", "backoff_max"]
+
+
+@pytest.mark.parametrize("option", DURATIONS)
+@pytest.mark.parametrize(("text", "seconds"), [("2s", 2), ("1.5s", 1.5), ("250ms", 0.25), ("2m", 120)])
+def test_each_duration_is_read_with_its_unit(option: str, text: str, seconds: float) -> None:
+    """V2."""
+    assert _dsn.parse(f"lockstream://a,b?{option}={text}").options == {option: seconds}
+
+
+@pytest.mark.parametrize("option", DURATIONS)
+@pytest.mark.parametrize("text", ["2", "s", "2h", "-2s", "2 s", "1e3s", "%32s", "inf", "nans"])
+def test_each_duration_that_is_none_is_named(option: str, text: str) -> None:
+    """V2."""
+    with pytest.raises(lockstream.ConfigError, match=re.escape(f"bad value {text!r} of option {option!r}")):
+        lockstream.connect(f"lockstream://a?{option}={text}")
+
+
+@pytest.mark.parametrize("option", [*DURATIONS, "name", "ca", "cert", "key"])
+def test_each_option_is_taken_once_with_a_value(option: str) -> None:
+    """V2."""
+    with pytest.raises(lockstream.ConfigError, match=f"'{option}' is given twice"):
+        lockstream.connect(f"lockstreams://a?{option}=1s&{option}=1s")
+    with pytest.raises(lockstream.ConfigError, match=f"'{option}' has no value"):
+        lockstream.connect(f"lockstreams://a?{option}=")
+
+
+def test_the_options_for_tls_are_read() -> None:
+    """V2."""
+    files = {"ca": "/a b.pem", "cert": "/c.pem", "key": "/k.pem"}
+    assert _dsn.parse("lockstreams://a?ca=/a%20b.pem&cert=/c.pem&key=/k.pem").options == files
+
+
 def test_stated_options_go_before_the_connection_strings() -> None:
+    """V2."""
     with pytest.raises(lockstream.ConfigError, match="'ttl' must be more than zero, not -1"):
         lockstream.connect("lockstream://a?ttl=1s", ttl=-1)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from lockstream.cli import exits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _TETHER = Path(__file__).with_name("tether.py")
 _POLL_SECONDS = 0.02
@@ -47,8 +47,11 @@ class Command:
         code = self.ended.result()
         return code if code >= 0 else exits.SIGNALLED - code
 
-    def send(self, number: signal.Signals) -> bool:
-        """Send a signal to the command and all that it started. False when none of it is left."""
+    def send(self, number: int) -> bool:
+        """Send a signal to the command and all that it started; False when none of it is left.
+
+        Signal 0 only asks.
+        """
         try:
             os.killpg(self._process.pid, number)
         except ProcessLookupError:
@@ -62,21 +65,29 @@ class Command:
         try:
             async with asyncio.timeout(kill_after):
                 await asyncio.shield(self.ended)
-                while self._left():
+                while self.send(0):  # noqa: ASYNC110 - the end of a process that is not a child cannot be awaited
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
             self.send(signal.SIGKILL)
             await self.ended
 
-    def _left(self) -> bool:
-        """Whether any process of the group is left."""
-        try:
-            os.killpg(self._process.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
-
     @contextlib.contextmanager
     def on_terminal(self) -> Iterator[None]:
-        """Let the command read from the terminal and get its Ctrl-C, as a shell does, if this process may."""
-        yield
+        """Give the command the terminal, as a shell does, if it is this process's to give.
+
+        The command can then read from it, and is what Ctrl-C interrupts.
+        """
+        terminal = sys.__stdin__
+        if terminal is None or not terminal.isatty() or os.tcgetpgrp(terminal.fileno()) != os.getpgrp():
+            yield
+            return
+        with contextlib.suppress(OSError):  # it has ended already
+            os.tcsetpgrp(terminal.fileno(), self._process.pid)
+        self.send(signal.SIGCONT)  # it may have been stopped for reading too early
+        try:
+            yield
+        finally:
+            # Taking it back from the background would stop this process otherwise.
+            before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+            os.tcsetpgrp(terminal.fileno(), os.getpgrp())
+            signal.signal(signal.SIGTTOU, before)

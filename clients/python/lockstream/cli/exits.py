@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import sys
 
-import click
-
 from lockstream import (
     ConfigError,
     InvalidArgument,
@@ -52,12 +50,12 @@ _CODES: dict[type[LockstreamError], int] = {
 }
 
 
-class Exit(click.ClickException):
+class Exit(Exception):
     """Ends the program with a sentence on standard error and a code of this module."""
 
     def __init__(self, sentence: str, code: int) -> None:
         super().__init__(sentence)
-        self.exit_code = code
+        self.code = code
 
 
 def failure(error: LockstreamError, servers: str) -> Exit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -20,29 +20,17 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h)?", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-class Duration(click.ParamType):
-    """A duration such as `10s`, `500ms`, `2m`, `1h`, or plain seconds. Its value is in seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds; a value that click had converted before is kept."""
-        if isinstance(value, float):
-            return value
-        found = _DURATION.fullmatch(value)
-        if found is None:
-            self.fail(f"{value!r} is not a duration: write it like 10s, 500ms or 2m", param, ctx)
-        return float(found[1]) * _SECONDS[found[2] or "s"]
+def duration(text: str) -> float:
+    """Seconds from `10s`, `500ms`, `2m`, `1h`, or plain seconds."""
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is not a duration: write it like 10s, 500ms or 2m")
+    return float(found[1]) * _SECONDS[found[2] or "s"]
 
 
-class Wait(Duration):
-    """A duration, or `forever`, which is infinity."""
-
-    name = "duration|forever"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds; infinity for ever."""
-        return math.inf if value == "forever" else super().convert(value, param, ctx)
+def wait(text: str) -> float:
+    """Seconds from a duration; infinity from `forever`."""
+    return math.inf if text == "forever" else duration(text)
 
 
 def server_option(command: Function) -> Function:
@@ -63,13 +51,14 @@ def acquire_options(command: Function) -> Function:
     for decorate in (
         click.option(
             "--ttl",
-            type=Duration(),
+            type=duration,
             help="How long the lock outlives this process, or its connection.  [default: the server's, 10s]",
         ),
         click.option("--shared", is_flag=True, help="Hold it together with other shared holders."),
         click.option(
             "--wait",
-            type=Wait(),
+            type=wait,
+            metavar="DURATION|forever",
             default="forever",
             show_default=True,
             help="How long to wait for the lock; 0 does not wait.",

@@ -24,8 +24,8 @@ def main() -> None:
             sys.exit(f"lockstream: prctl failed: {os.strerror(ctypes.get_errno())}")
     if os.getppid() != parent:  # it died before the request was made
         sys.exit("lockstream: the parent process is gone")
-    # Python ignores it, which the command would inherit.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, which the command would inherit
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # suspended with Ctrl-Z it would lose its lock
     try:
         os.execvp(command[0], command)
     except OSError as error:

@@ -77,8 +77,6 @@ class Commits:
     def _landed(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
         if not task.cancelled():
-            if error := task.exception():
-                log.error("a commit failed", exc_info=error)
             self._flush()
 
     async def _commit(self, batch: Sequence[Ticket]) -> None:
@@ -88,6 +86,7 @@ class Commits:
             proposals = [ticket.proposal for ticket in batch]
             try:
                 response = await self._client.attempt(_txn, self._transactions.request(proposals))
+                outcomes = self._transactions.outcomes(proposals, response)
             except grpc.aio.AioRpcError as error:
                 if self._client.transient(connection, error):
                     await asyncio.sleep(RETRY_SECONDS)
@@ -100,9 +99,15 @@ class Commits:
                 else:
                     self._settle(batch[0], Outcome(self._refusal(error), 0))
                     return
+            except Exception:
+                # A defect here must not leave anybody without an answer.
+                log.exception("a commit failed unexpectedly")
+                for ticket in batch:
+                    self._settle(ticket, Outcome(Verdict.FAILED, 0))
+                return
             else:
                 self.committed += 1
-                for ticket, outcome in zip(batch, self._transactions.outcomes(proposals, response), strict=True):
+                for ticket, outcome in zip(batch, outcomes, strict=True):
                     self._settle(ticket, outcome)
                 return
 

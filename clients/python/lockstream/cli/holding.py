@@ -1,0 +1,126 @@
+"""`lockstream run` and `lockstream hold`: a lock is held while something lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from lockstream import Lock, LockLost, LockstreamError, connect
+from lockstream.cli import exits
+from lockstream.cli.command import Command
+from lockstream.cli.interrupts import Interrupts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """The lock that is asked for. Durations are in seconds."""
+
+    name: str
+    servers: str
+    shared: bool
+    wait: float
+    """Infinity waits for ever, 0 not at all."""
+    ttl: float | None
+
+    @contextlib.asynccontextmanager
+    async def held(self) -> AsyncIterator[Lock]:
+        """Hold it while the body runs.
+
+        Whatever happens to the session after the body has come to its end is told, and does not change what came of it.
+        """
+        finished = False
+        try:
+            async with connect(self.servers) as client, client.session(ttl=self.ttl) as session:
+                yield await session.acquire(
+                    self.name,
+                    shared=self.shared,
+                    wait=None if math.isinf(self.wait) else self.wait,
+                    owner="",
+                    on_wait=self._tell_place,
+                )
+                finished = True
+        except LockstreamError as error:
+            if not finished:
+                raise
+            exits.say(f"lock {self.name!r} could not be released, it is free after its TTL: {error}")
+
+    def _tell_place(self, position: int) -> None:
+        if sys.stderr.isatty():
+            exits.say(f"waiting for lock {self.name!r}, place {position} in the queue")
+
+
+async def run(claim: Claim, command: Sequence[str], *, kill_after: float) -> int:
+    """Run a command under a lock and return the exit code of `lockstream run`.
+
+    Raises a LockstreamError when the lock could not be acquired, LockLost when it was lost.
+    """
+    with Interrupts() as interrupts:
+        try:
+            async with claim.held() as lock:
+                return await _run_under(lock, command, kill_after, interrupts)
+        except asyncio.CancelledError:
+            return _interrupted(interrupts)
+
+
+async def _run_under(lock: Lock, command: Sequence[str], kill_after: float, interrupts: Interrupts) -> int:
+    variables = {"LOCKSTREAM_NAME": lock.name, "LOCKSTREAM_TOKEN": str(lock.token)}
+    try:
+        running = await Command.start(command, variables)
+    except OSError as error:  # such as arguments that are too long together
+        raise exits.Exit(f"cannot run {command[0]!r}: {error.strerror}", exits.CANNOT_RUN) from error
+    interrupts.redirect(running.send)
+    with running.on_terminal():
+        lost = asyncio.ensure_future(lock.lost.wait())
+        await asyncio.wait((running.ended, lost), return_when=asyncio.FIRST_COMPLETED)
+        lost.cancel()
+        reason = lock.lost.reason
+        if reason is not None and not running.ended.done():
+            exits.say(f"lock {lock.name!r} was lost ({reason.name}), the command is being stopped")
+            await running.stop(kill_after)
+    if reason is not None:
+        raise LockLost(lock.name, lock.token, reason)
+    return running.exit_code
+
+
+async def hold(claim: Claim, *, duration: float | None, as_json: bool, output: TextIO) -> int:
+    """Hold a lock for `duration` seconds, or until a signal comes, and return the exit code of `lockstream hold`.
+
+    Writes the token to `output` once it is held. Raises as `run`.
+    """
+    with Interrupts() as interrupts:
+        try:
+            async with claim.held() as lock:
+                interrupted = asyncio.Event()
+                interrupts.redirect(lambda _signal: interrupted.set())
+                _announce(lock, as_json=as_json, output=output)
+                ends = [asyncio.ensure_future(end) for end in (lock.lost.wait(), interrupted.wait())]
+                await asyncio.wait(ends, timeout=duration, return_when=asyncio.FIRST_COMPLETED)
+                for end in ends:
+                    end.cancel()
+                lock.check()
+                return 0
+        except asyncio.CancelledError:
+            return _interrupted(interrupts)
+
+
+def _announce(lock: Lock, *, as_json: bool, output: TextIO) -> None:
+    if as_json:
+        shown = {"name": lock.name, "token": lock.token, "shared": lock.shared, "session_id": lock.session.id}
+        output.write(json.dumps(shown) + "\n")
+    else:
+        output.write(f"{lock.token}\n")
+    output.flush()
+
+
+def _interrupted(interrupts: Interrupts) -> int:
+    if interrupts.last is None:
+        raise asyncio.CancelledError
+    return exits.SIGNALLED + interrupts.last
