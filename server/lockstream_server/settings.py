@@ -197,7 +197,7 @@ class Settings:
         at_most=1_000_000,
     )
     transactions_in_flight: int = option(
-        2,
+        3,
         _BOUNDS,
         "transactions sent to etcd and not answered; requests wait for a place",
         unit="transactions",

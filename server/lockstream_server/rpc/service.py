@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 MAX_REQUESTS_PER_FRAME = 1024
 MAX_RESPONSES_PER_FRAME = 1024
 
+_BEGINNINGS = (Open, Resume)
+
 T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -97,7 +99,7 @@ class LockService(service_pb2_grpc.LockServiceServicer):
                 except LockError as error:
                     conversation.outbox.reply(request.request_id, error)
                     continue
-                if isinstance(asked, Open | Resume):
+                if isinstance(asked, _BEGINNINGS):
                     await conversation.begin(request.request_id, asked)
                 else:
                     conversation.handle(request.request_id, asked)

@@ -229,7 +229,12 @@ class Claims:
         entry = self._entry(claim)
         if entry is None or entry.record.acquire != claim.acquire:
             # A late attempt of the acquire that had the slot before. It is being deleted, and then this one fits.
-            self._propose(claim)
+            try:
+                self._propose(claim)
+            except LockError as error:
+                claim.why = error
+                self._finish(claim)
+                self._forget(claim)
         elif entry.granted:
             self.granted(entry)
         else:

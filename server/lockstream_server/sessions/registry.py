@@ -213,16 +213,16 @@ class Registry:
 
     def _tell(self, effect: Effect) -> None:
         """Hand an effect to the session that it concerns, if that is one of ours."""
-        if isinstance(effect, Granted | Queued | Removed):
-            session = self.sessions.get(effect.entry.session or 0)
-            if session is None:
-                return
-            if isinstance(effect, Granted):
+        if isinstance(effect, Granted):
+            if session := self.sessions.get(effect.entry.session or 0):
                 session.claims.granted(effect.entry)
-            elif isinstance(effect, Queued):
-                session.claims.queued(effect.entry)
-            elif effect.cause is Cause.DELETED:
+        elif isinstance(effect, Removed):
+            session = self.sessions.get(effect.entry.session or 0)
+            if session is not None and effect.cause is Cause.DELETED:
                 session.claims.removed(effect.entry)
+        elif isinstance(effect, Queued):
+            if session := self.sessions.get(effect.entry.session or 0):
+                session.claims.queued(effect.entry)
         elif session := self.sessions.get(effect.session):
             if isinstance(effect, Ended):
                 session.expired()

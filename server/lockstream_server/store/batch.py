@@ -17,6 +17,8 @@ from lockstream_server.store.port import DeleteEntry, Proposal, PutEntry, Settle
 
 EntryId = tuple[str, int, int]
 
+_ENTRY_PROPOSALS = (PutEntry, DeleteEntry)
+
 
 class Ticket:
     """A proposal and whom to tell what became of it."""
@@ -30,7 +32,7 @@ class Ticket:
         """The entry that the proposal is about: name, session and slot."""
         self.creates: str | None = None
         """The name in which it creates an entry."""
-        if isinstance(proposal, PutEntry | DeleteEntry):
+        if isinstance(proposal, _ENTRY_PROPOSALS):
             self.entry = (proposal.name, proposal.attachment.session, proposal.slot)
             if isinstance(proposal, PutEntry):
                 self.creates = proposal.name

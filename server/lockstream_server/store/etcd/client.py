@@ -56,7 +56,7 @@ class EtcdOptions:
     """Seconds after which a request that must be answered now gives up."""
     request_timeout: float = 2.0
     """Seconds after which one attempt is taken for lost."""
-    transactions_in_flight: int = 2
+    transactions_in_flight: int = 3
     transaction_proposals: int = 64
     """Proposals in one transaction; 120 is safe with etcd's default of 128 operations."""
     proposals_waiting: int = 20_000

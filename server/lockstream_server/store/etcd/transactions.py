@@ -138,35 +138,38 @@ class Transactions:
 
 def outcome(proposal: Proposal, answer: Any, revision: int) -> Outcome:
     """What the answer of one nested transaction says of its proposal."""
+    if answer.succeeded:
+        return Outcome(_success(proposal, answer), revision)
+    return _failure(proposal, answer, revision)
+
+
+def _success(proposal: Proposal, answer: Any) -> Verdict:
+    if isinstance(proposal, PutEntry):
+        return Verdict.QUEUED if answer.responses[0].response_range.count else Verdict.GRANTED
+    if isinstance(proposal, DeleteEntry):
+        return Verdict.DELETED if answer.responses[0].response_delete_range.deleted else Verdict.ABSENT
+    return Verdict.DELETED if isinstance(proposal, DeleteSession) else Verdict.WRITTEN
+
+
+def _failure(proposal: Proposal, answer: Any, revision: int) -> Outcome:
+    session = found(answer, 0)
     match proposal:
-        case PutEntry(attachment, _, _, _, only_if_free):
-            if answer.succeeded:
-                before = answer.responses[0].response_range.count
-                return Outcome(Verdict.QUEUED if before else Verdict.GRANTED, revision)
-            if not _is_attached(attachment, found(answer, 0)):
+        case PutEntry(attachment):
+            if not _is_attached(attachment, session):
                 return Outcome(Verdict.REFUSED, revision)
             entry = found(answer, 1)
-            if entry is None and only_if_free:
+            if entry is None:  # an exclusive try, and somebody else's entry is there
                 return Outcome(Verdict.WOULD_BLOCK, revision)
             return Outcome(Verdict.EXISTS, entry.create_revision)
         case DeleteEntry(attachment):
-            if answer.succeeded:
-                deleted = answer.responses[0].response_delete_range.deleted
-                return Outcome(Verdict.DELETED if deleted else Verdict.ABSENT, revision)
-            attached = _is_attached(attachment, found(answer, 0))
-            return Outcome(Verdict.ABSENT if attached else Verdict.REFUSED, revision)
+            return Outcome(Verdict.ABSENT if _is_attached(attachment, session) else Verdict.REFUSED, revision)
         case CreateSession(_, record) | TakeOverSession(_, _, record):
-            if answer.succeeded:
-                return Outcome(Verdict.WRITTEN, revision)
-            session = found(answer, 0)
-            # An earlier attempt of ours, whose answer was lost, wrote it.
+            # An earlier attempt of ours, whose answer was lost, may have written it.
             if session is not None and session.value == encode_session(record):
                 return Outcome(Verdict.WRITTEN, session.mod_revision)
             return Outcome(Verdict.REFUSED, revision)
         case DeleteSession():
-            if answer.succeeded:
-                return Outcome(Verdict.DELETED, revision)
-            return Outcome(Verdict.ABSENT if found(answer, 0) is None else Verdict.REFUSED, revision)
+            return Outcome(Verdict.ABSENT if session is None else Verdict.REFUSED, revision)
 
 
 def _is_attached(attachment: Attachment, session: Any) -> bool:
