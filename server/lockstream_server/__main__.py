@@ -59,6 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(settings: Settings) -> int:
+    # gRPC's older polling saves a thread's waking for every message; see docs/decisions. It reads this when it is
+    # loaded, and an operator's own choice stands.
+    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
     # Loading gRPC takes longer than answering `--help` should.
     from lockstream_server.app import serve  # noqa: PLC0415 - see above
 

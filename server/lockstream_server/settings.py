@@ -205,7 +205,7 @@ class Settings:
         at_most=16,
     )
     transaction_proposals: int = option(
-        64,
+        120,
         _BOUNDS,
         "requests in one transaction; etcd refuses more than its --max-txn-ops",
         unit="proposals",

@@ -176,7 +176,7 @@ class Keeper:
         return stream
 
     def _abort(self, stream: Stream, *, answered: bool) -> None:
-        self.ledger.drop(stream.link, answered=answered)
+        self.ledger.drop(stream.link, self.loop.time(), answered=answered)
         stream.close()
 
     async def _pause(self, seconds: float) -> None:
@@ -201,7 +201,7 @@ class Keeper:
             error = stream.error or ServerUnavailable("the server ended the stream")
             attached.set_exception(error)
         elif not stream.closed:
-            self.ledger.drop(stream.link, answered=True)
+            self.ledger.drop(stream.link, self.loop.time(), answered=True)
 
     def _on_change(self) -> None:
         self._changed.set()

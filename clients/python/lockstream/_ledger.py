@@ -240,19 +240,26 @@ class Ledger:
         if not link.attached.done():
             link.attached.set_result(None)
 
-    def drop(self, link: Link, *, answered: bool) -> None:
+    def drop(self, link: Link, now: float, *, answered: bool) -> None:
         """A stream ended or is given up.
 
         `answered` is false when its greeting may have an effect yet.
         """
         if link is self.link:
-            self.detach()
+            self.detach(now)
         elif link is self._trying:
             self._trying = None
             self._stray_resume = self._stray_resume or not answered
 
-    def detach(self) -> None:
-        """No stream speaks for the session at the moment."""
+    def detach(self, since: float) -> None:
+        """No stream speaks for the session since that moment.
+
+        The server frees it when its grace is over, so nothing is believed for longer than that.
+        """
+        self.deadline = min(self.deadline, since + self.grace)
+        self._leave_link()
+
+    def _leave_link(self) -> None:
         self.link = None
         self._on_change()
 
@@ -267,12 +274,12 @@ class Ledger:
         If it may be one of our own, this one is merely left.
         """
         if self._trying is not None:
-            self.detach()
+            self._leave_link()
         elif self._stray_resume:
             # A server that was frozen when we tried it took the session up after we had gone
             # elsewhere.
             self._stray_resume = False
-            self.detach()
+            self._leave_link()
         else:
             self.end(error, LossReason.SUPERSEDED)
 
@@ -316,7 +323,7 @@ class Ledger:
                     self.time_out(claim)
         elif now >= self.link.heartbeat_at + self.heartbeat_interval:
             if self.link.heartbeat_open:
-                self.detach()
+                self.detach(self.link.heartbeat_at)  # it may have broken at any moment since
             else:
                 self.link.heartbeat(now)
 

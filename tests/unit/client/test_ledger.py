@@ -19,11 +19,11 @@ TTL = 9
 class Desk:
     """A ledger that was attached at 100 with a TTL of 9 s, and its link."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float = TTL) -> None:
         self.changes = 0
         self.ledger = Ledger(session_pb2.Open(), new_future=self.future, on_change=self.changed)
         self.link = self.greet(100)
-        self.attach(self.link, 101)
+        self.attach(self.link, 101, grace)
 
     @staticmethod
     def future() -> asyncio.Future[None]:
@@ -38,10 +38,11 @@ class Desk:
         link.take()
         return link
 
-    def attach(self, link: Link, now: float) -> None:
+    def attach(self, link: Link, now: float, grace: float = TTL) -> None:
         attached = session_pb2.Attached(session_id="a1", resume_token="s")  # noqa: S106 - nothing is guarded by it
         for duration in (attached.ttl, attached.remaining):
             duration.FromSeconds(TTL)
+        attached.detach_grace.FromNanoseconds(int(grace * 1e9))
         self.read(session_pb2.Response(reply=session_pb2.Reply(attached=attached)), now, link)
 
     def read(self, response: session_pb2.Response, now: float, link: Link | None = None) -> None:
@@ -107,6 +108,26 @@ async def test_a_grant_handed_out_after_the_deadline_is_none(desk: Desk) -> None
     assert claim.loss is LossReason.UNPROVEN
 
 
+@pytest.mark.parametrize(("grace", "lost_at"), [(TTL, 109), (2.5, 104.5), (0, 102)])
+async def test_a_lock_is_believed_in_no_longer_than_the_grace_after_a_break(grace: float, lost_at: float) -> None:
+    """The server frees the session once its grace is over, though the lease was proven for longer."""
+    desk = Desk(grace)
+    claim = desk.acquire(101)
+    desk.grant(claim, 101.5)
+    desk.ledger.drop(desk.link, 102, answered=True)
+    assert desk.ledger.due() == lost_at
+    desk.ledger.tick(lost_at)
+    assert claim.loss is LossReason.UNPROVEN
+
+
+async def test_a_stream_that_fell_silent_counts_as_broken_since_its_last_heartbeat() -> None:
+    desk = Desk(grace=3.5)
+    desk.ledger.tick(103)
+    desk.ledger.tick(106)
+    assert desk.ledger.link is None
+    assert desk.ledger.due() == 106.5
+
+
 async def test_nothing_is_asked_for_after_the_deadline(desk: Desk) -> None:
     with pytest.raises(lockstream.SessionExpired):
         desk.acquire(109)
@@ -114,7 +135,7 @@ async def test_nothing_is_asked_for_after_the_deadline(desk: Desk) -> None:
 
 async def test_a_wait_that_ends_while_detached_is_a_timeout(desk: Desk) -> None:
     claim = desk.acquire(101, wait=2)
-    desk.ledger.drop(desk.link, answered=True)
+    desk.ledger.drop(desk.link, 102, answered=True)
     assert desk.ledger.due() == 103
     answer = claim.answer
     desk.ledger.tick(103)
@@ -124,8 +145,8 @@ async def test_a_wait_that_ends_while_detached_is_a_timeout(desk: Desk) -> None:
 
 async def test_a_resume_of_our_own_that_arrives_late_does_not_end_the_session(desk: Desk) -> None:
     """A frozen server takes the session up after this client went elsewhere."""
-    desk.ledger.drop(desk.link, answered=True)
-    desk.ledger.drop(desk.greet(102), answered=False)
+    desk.ledger.drop(desk.link, 101, answered=True)
+    desk.ledger.drop(desk.greet(102), 103, answered=False)
     desk.link = desk.greet(103)
     desk.attach(desk.link, 104)
     desk.ledger.supersede(lockstream.Superseded("by ourselves"))

@@ -57,7 +57,7 @@ class EtcdOptions:
     request_timeout: float = 2.0
     """Seconds after which one attempt is taken for lost."""
     transactions_in_flight: int = 3
-    transaction_proposals: int = 64
+    transaction_proposals: int = 120
     """Proposals in one transaction; 120 is safe with etcd's default of 128 operations."""
     proposals_waiting: int = 20_000
 

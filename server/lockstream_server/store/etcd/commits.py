@@ -79,13 +79,13 @@ class Commits:
         if not task.cancelled():
             self._flush()
 
-    async def _commit(self, batch: Sequence[Ticket]) -> None:
+    async def _commit(self, batch: Sequence[Ticket], *, explain: bool = False) -> None:
         """Commit a batch, repeating it until its outcome is known or nobody waits for it."""
         while batch:
             connection = self._client.connection
             proposals = [ticket.proposal for ticket in batch]
             try:
-                response = await self._client.attempt(_txn, self._transactions.request(proposals))
+                response = await self._client.attempt(_txn, self._transactions.request(proposals, explain=explain))
                 outcomes = self._transactions.outcomes(proposals, response)
             except grpc.aio.AioRpcError as error:
                 if self._client.transient(connection, error):
@@ -107,9 +107,13 @@ class Commits:
                 return
             else:
                 self.committed += 1
+                unexplained = []
                 for ticket, outcome in zip(batch, outcomes, strict=True):
-                    self._settle(ticket, outcome)
-                return
+                    if outcome is None:
+                        unexplained.append(ticket)
+                    else:
+                        self._settle(ticket, outcome)
+                batch, explain = unexplained, True
 
     def _refusal(self, error: grpc.aio.AioRpcError) -> Verdict:
         if error.code() is grpc.StatusCode.NOT_FOUND:  # the lease

@@ -2,7 +2,9 @@
 
 A group commit is one transaction whose operations are nested transactions, one per proposal, each with its own
 compares. An acquire reads how many entries its lock has and then writes its own: none before it means that it holds.
-Where the compares fail, a branch reads what is needed to tell why, so every verdict comes from the commit itself.
+
+Compares rarely fail, and why they did takes two reads to tell. So entries are first proposed without those reads, and
+once more with them where that is asked for; proposals are safe to repeat. A try expects to fail and reads at once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -82,15 +84,18 @@ class Transactions:
             DeleteSession: self._delete_session,
         }
 
-    def request(self, proposals: Sequence[Proposal]) -> Any:
-        """One transaction for all the proposals."""
+    def request(self, proposals: Sequence[Proposal], *, explain: bool) -> Any:
+        """One transaction for all the proposals, telling why those fail that do if asked to `explain`."""
         whole = etcdrpc.TxnRequest()
         for proposal in proposals:
-            whole.success.add(request_txn=self._write[type(proposal)](proposal))
+            nested = self._write[type(proposal)](proposal)
+            if explain:
+                nested["failure"] = self._explanation(proposal)
+            whole.success.add(request_txn=nested)
         return whole
 
-    def outcomes(self, proposals: Sequence[Proposal], response: Any) -> list[Outcome]:
-        """What the answer says of each proposal."""
+    def outcomes(self, proposals: Sequence[Proposal], response: Any) -> list[Outcome | None]:
+        """What the answer says of each proposal; None where compares failed and nobody knows why."""
         revision = response.header.revision
         return [
             outcome(proposal, answer.response_txn, revision)
@@ -104,21 +109,28 @@ class Transactions:
         attachment, name, slot, record, only_if_free = proposal
         entry = self._keys.entry(name, attachment.session, slot)
         lock = self._keys.lock(name)
-        return {
-            "compare": [self._attached(attachment), empty(lock) if only_if_free else created_at(entry, 0)],
-            "success": [count(lock), put(entry, encode_entry(record), attachment.session)],
-            "failure": [read(self._keys.session(attachment.session)), read(entry)],
-        }
+        write = [count(lock), put(entry, encode_entry(record), attachment.session)]
+        if only_if_free:
+            free = [self._attached(attachment), empty(lock)]
+            return {"compare": free, "success": write, "failure": self._explanation(proposal)}
+        return {"compare": [self._attached(attachment), created_at(entry, 0)], "success": write}
 
     def _delete_entry(self, proposal: DeleteEntry) -> Parts:
         attachment, name, slot, token = proposal
         entry = self._keys.entry(name, attachment.session, slot)
         right = [created_at(entry, token)] if token is not None else []
-        return {
-            "compare": [self._attached(attachment), *right],
-            "success": [delete(entry)],
-            "failure": [read(self._keys.session(attachment.session))],
-        }
+        return {"compare": [self._attached(attachment), *right], "success": [delete(entry)]}
+
+    def _explanation(self, proposal: Proposal) -> list[Parts]:
+        """The reads from which `_failure` tells why compares failed: the session's record, then the entry."""
+        match proposal:
+            case PutEntry(attachment, name, slot) | DeleteEntry(attachment, name, slot):
+                entry = self._keys.entry(name, attachment.session, slot)
+                return [read(self._keys.session(attachment.session)), read(entry)]
+            case CreateSession(session) | TakeOverSession(session):
+                return [read(self._keys.session(session))]
+            case DeleteSession(attachment):
+                return [read(self._keys.session(attachment.session))]
 
     def _create_session(self, proposal: CreateSession) -> Parts:
         return self._write_session(created_at(self._keys.session(proposal.session), 0), proposal)
@@ -129,17 +141,23 @@ class Transactions:
     def _write_session(self, compare: Parts, proposal: CreateSession | TakeOverSession) -> Parts:
         key = self._keys.session(proposal.session)
         write = put(key, encode_session(proposal.record), proposal.session)
-        return {"compare": [compare], "success": [write], "failure": [read(key)]}
+        return {"compare": [compare], "success": [write], "failure": self._explanation(proposal)}
 
     def _delete_session(self, proposal: DeleteSession) -> Parts:
         key = self._keys.session(proposal.attachment.session)
-        return {"compare": [self._attached(proposal.attachment)], "success": [delete(key)], "failure": [read(key)]}
+        return {
+            "compare": [self._attached(proposal.attachment)],
+            "success": [delete(key)],
+            "failure": self._explanation(proposal),
+        }
 
 
-def outcome(proposal: Proposal, answer: Any, revision: int) -> Outcome:
-    """What the answer of one nested transaction says of its proposal."""
+def outcome(proposal: Proposal, answer: Any, revision: int) -> Outcome | None:
+    """What the answer of one nested transaction says of its proposal; None if it failed and does not say why."""
     if answer.succeeded:
         return Outcome(_success(proposal, answer), revision)
+    if not answer.responses:
+        return None
     return _failure(proposal, answer, revision)
 
 
