@@ -122,21 +122,35 @@ async def test_a_client_that_is_cut_off_for_longer_than_the_ttl_loses_every_lock
         assert isinstance(session.ended, lockstream.SessionExpired)
 
 
-async def test_a_client_that_comes_back_after_its_grace_is_told_that_every_lock_is_lost(
-    client: lockstream.Client, proxy: Proxy, far: lockstream.Client, name: str
+async def test_a_client_that_comes_back_to_an_ended_session_is_told_that_every_lock_is_lost(
+    client: lockstream.Client, proxy: Proxy, far: lockstream.Client, etcd: EtcdProcess, name: str
 ) -> None:
-    """N5. The server tells it: the grace, zero, passed long before the TTL."""
-    async with client.session() as other, far.session(ttl=20, grace=0) as session:
+    """N5. The server tells it: the lease ended before its time while the client was away."""
+    async with client.session() as other, far.session(ttl=60) as session:
         await other.acquire(f"{name}/awaited")
         locks = [await session.acquire(f"{name}/{number}") for number in range(3)]
         acquiring = await queue_up(session, f"{name}/awaited")
-        cut = Stopwatch()
-        await proxy.cut()
+        await proxy.cut(refuse=True)
+        await eventually(lambda: not session.attached, "the client noticed")
+        etcd.etcdctl("lease", "revoke", session.id)
+        proxy.heal()
         reasons = await asyncio.gather(*(lock.lost for lock in locks))
-        assert cut.seconds < 20 / 3 + SLACK_SECONDS
         assert reasons == [lockstream.LossReason.LEASE_EXPIRED] * 3
         with pytest.raises(lockstream.SessionExpired):
             await acquiring
+
+
+async def test_a_client_that_chose_no_grace_loses_every_lock_with_its_stream(
+    proxy: Proxy, far: lockstream.Client, name: str
+) -> None:
+    """N5. By its own clock, as soon as it sees the stream break: the server frees the locks then."""
+    async with far.session(ttl=20, grace=0) as session:
+        locks = [await session.acquire(f"{name}/{number}") for number in range(3)]
+        cut = Stopwatch()
+        await proxy.cut()
+        reasons = await asyncio.gather(*(lock.lost for lock in locks))
+        assert cut.seconds < SLACK_SECONDS
+        assert reasons == [lockstream.LossReason.UNPROVEN] * 3
 
 
 async def test_resuming_a_session_whose_ttl_passed_is_session_expired(
