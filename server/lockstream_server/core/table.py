@@ -224,7 +224,7 @@ class Table:
                         if not ended.entries:
                             del self.sessions[change.session]
         # Only now, when the whole revision is in, is it known which entries went because their session did.
-        effects.extend(Removed(entry, self._cause(entry)) for entry in removed)
+        effects += [Removed(entry, self._cause(entry)) for entry in removed]
         for name, entries in fresh.items():
             effects.extend(self._settle(name, entries, at))
         return effects

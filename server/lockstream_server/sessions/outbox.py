@@ -57,6 +57,8 @@ class Outbox:
         """Take no more messages. Those that wait can still be taken."""
         self._closed = True
         self._wake()
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
 
     async def take(self, most: int) -> Sequence[Message]:
         """The next messages, as soon as there are any; none when the outbox is closed and empty."""
@@ -79,6 +81,5 @@ class Outbox:
             await self._room
 
     def _wake(self) -> None:
-        for future in (self._waiter, self._room if self._closed else None):
-            if future is not None and not future.done():
-                future.set_result(None)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -78,6 +78,8 @@ class Keys:
         self.end = range_end(self.prefix)
         self._locks = self.prefix + b"l/"
         self._sessions = self.prefix + b"s/"
+        self.parse = lru_cache(maxsize=4096)(self._parse)
+        """What a key under the prefix stands for; None if for nothing of ours. Keys come again and again."""
 
     def session(self, session: int) -> bytes:
         """The key of a session record."""
@@ -91,8 +93,7 @@ class Keys:
         """What the keys of all entries of a lock begin with."""
         return b"%s%s/" % (self._locks, escape(name).encode())
 
-    def parse(self, key: bytes) -> EntryKey | SessionKey | None:
-        """What a key under the prefix stands for; None if for nothing of ours."""
+    def _parse(self, key: bytes) -> EntryKey | SessionKey | None:
         try:
             if key.startswith(self._locks):
                 return self._parse_entry(key[len(self._locks) :].decode())

@@ -7,7 +7,6 @@ feed is; one whose start was compacted away begins again from a range read.
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from typing import Any
 
 import grpc
@@ -77,13 +76,18 @@ def decode_delete(keys: Keys, kv: Any) -> EntryDeleted | SessionDeleted | None:
 
 def decode_events(keys: Keys, events: Iterable[Any]) -> Iterator[Revision]:
     """The events of a watch response as whole revisions. etcd never splits a revision over two responses."""
-    for number, group in groupby(events, key=lambda event: event.kv.mod_revision):
-        changes: list[Change] = []
-        for event in group:
-            decode = decode_delete if event.type == DELETE else decode_put
-            change = decode(keys, event.kv)
-            if change is not None:
-                changes.append(change)
+    number = 0
+    changes: list[Change] = []
+    for event in events:
+        kv = event.kv
+        if kv.mod_revision != number:
+            if number:
+                yield Revision(number, changes)
+            number, changes = kv.mod_revision, []
+        change = decode_delete(keys, kv) if event.type == DELETE else decode_put(keys, kv)
+        if change is not None:
+            changes.append(change)
+    if number:
         yield Revision(number, changes)
 
 
