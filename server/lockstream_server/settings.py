@@ -172,11 +172,47 @@ class Settings:
         at_least=1,
         at_most=1_000_000,
     )
+    max_sessions_per_client: int = option(
+        0, _BOUNDS, "sessions with one client name, at all servers; 0 is no quota", unit="sessions", at_least=0
+    )
+    max_entries_per_client: int = option(
+        0,
+        _BOUNDS,
+        "locks held and awaited by the sessions of one client name, at all servers; 0 is no quota",
+        unit="entries",
+        at_least=0,
+    )
+    max_waiters_per_client: int = option(
+        0, _BOUNDS, "waiters for one lock with one client name; 0 is no quota", unit="entries", at_least=0
+    )
+    max_requests_per_second: float = option(
+        0.0,
+        _BOUNDS,
+        "acquires per second of one client name at this server, and as many at once; 0 is no quota",
+        unit="requests per second",
+        at_least=0,
+    )
     outbox_events: int = option(
         1_024,
         _BOUNDS,
         "unsent events of a session; one more ends its stream, the session can be resumed",
         unit="events",
+        at_least=16,
+        at_most=1_000_000,
+    )
+    max_observers: int = option(
+        1_000,
+        _BOUNDS,
+        "streams that watch locks at this server; more are refused",
+        unit="streams",
+        at_least=0,
+        at_most=100_000,
+    )
+    observer_changes: int = option(
+        4_096,
+        _BOUNDS,
+        "unsent changes of a stream that watches locks; more end it, and the client goes on from the last it read",
+        unit="changes",
         at_least=16,
         at_most=1_000_000,
     )
@@ -247,7 +283,7 @@ class Settings:
     etcd_binary: Path | None = option(
         None,
         _DEVELOPMENT,
-        "program of the private etcd; by default etcd on PATH, then the embedded extra's",
+        "program of the private etcd; by default the newer of the one on PATH and the embedded extra's",
         check=_check_file,
     )
 

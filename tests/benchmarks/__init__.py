@@ -8,6 +8,12 @@ What is measured, with the same load generator and the same client concurrency f
     N workers, each with a lock name of its own, acquire and release in a loop. The value is the
     number of pairs completed per second; p50 and p99 are of a pair, from sending its acquire to
     having the reply to its release.
+`pairs_ten_names`
+    As `pairs`, but each worker acquires ten names of its own at once, and releases them at once.
+`pairs_permits`
+    As `pairs`, but all workers take one of the permits of one name, of which there is one for each.
+`pairs_readers`
+    As `pairs`, but all workers share one name.
 `handoff_drain`
     N waiters are queued on one name behind a holder; then the holder releases, and each waiter
     releases as soon as it learns of its grant. p50 and p99 are of a handoff: from sending the

@@ -13,8 +13,8 @@ from tests.benchmarks.lockstream_driver import LockstreamDriver
 
 
 @asynccontextmanager
-async def connect(system: str, target: str) -> AsyncIterator[Driver]:
-    """A driver of `system`, on one connection to the lock service at `target`, closed at the end.
+async def connect(system: str, target: str, bench: str = "pairs") -> AsyncIterator[Driver]:
+    """A driver of `system` for a bench, on one connection to the lock service at `target`, closed at the end.
 
     Raises:
         ValueError: there is no such system.
@@ -24,7 +24,7 @@ async def connect(system: str, target: str) -> AsyncIterator[Driver]:
         match system:
             case plan.LOCKSTREAM | plan.LOCKSTREAM_SHARED:
                 shared = system == plan.LOCKSTREAM_SHARED
-                driver = await stack.enter_async_context(LockstreamDriver.at(target, shared=shared))
+                driver = await stack.enter_async_context(LockstreamDriver.at(target, shared=shared, bench=bench))
             case plan.V3LOCK:
                 driver = V3LockDriver(await stack.enter_async_context(grpc.aio.insecure_channel(target)))
             case plan.TXN:

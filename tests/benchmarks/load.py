@@ -15,7 +15,7 @@ from tests.benchmarks.crash import kill_to_grant
 from tests.benchmarks.drivers import connect
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.queues import EtcdQueues
-from tests.benchmarks.workloads import Load, handoff_drain, handoff_steady, pairs
+from tests.benchmarks.workloads import Load, fresh_name, handoff_drain, handoff_steady, pairs
 
 
 async def measure(
@@ -35,10 +35,12 @@ async def measure(
     Raises:
         ValueError: there is no such bench or system.
     """
-    async with connect(system, target) as driver, EtcdQueues.at(etcd) as queues:
+    async with connect(system, target, bench) as driver, EtcdQueues.at(etcd) as queues:
         match bench:
-            case "pairs":
+            case "pairs" | "pairs_ten_names":
                 return await pairs(driver, load, processes)
+            case "pairs_permits" | "pairs_readers":
+                return await pairs(driver, load, processes, name=fresh_name())
             case "handoff_drain":
                 return await handoff_drain(driver, load, queues)
             case "handoff_steady":

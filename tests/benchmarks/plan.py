@@ -35,13 +35,19 @@ class Pace:
 FULL = Pace(rounds=3, warm_up=0.5, seconds=2.0, kills=5)
 QUICK = Pace(rounds=1, warm_up=0.3, seconds=1.0, kills=3)
 
-# Waiting in a queue is no part of `etcd-txn`, and handing over is from session to session. What a
-# killed client and an idle session cost is asked of Lockstream alone.
+# Several locks at once, permits and readers are no part of the other systems. Waiting in a queue is no part of
+# `etcd-txn`, and handing over is from session to session. What a killed client, a search for a deadlock and an idle
+# session cost is asked of Lockstream alone.
 BENCHES: dict[str, tuple[Sequence[str], Sequence[int]]] = {
     "pairs": (SYSTEMS, (1, 16, 64, 256)),
+    "pairs_ten_names": ((LOCKSTREAM, LOCKSTREAM_SHARED), (16, 64)),
+    "pairs_permits": ((LOCKSTREAM, LOCKSTREAM_SHARED), (64,)),
+    "pairs_readers": ((LOCKSTREAM, LOCKSTREAM_SHARED), (64,)),
     "handoff_drain": ((LOCKSTREAM, V3LOCK), (8, 64)),
     "handoff_steady": ((LOCKSTREAM, V3LOCK), (8, 64)),
     "kill_to_grant": ((LOCKSTREAM,), (1,)),
+    "deadlock_none": ((LOCKSTREAM,), (1000,)),
+    "deadlock_chain": ((LOCKSTREAM,), (1000,)),
     "idle_session": ((LOCKSTREAM,), (1000,)),
     "idle_connection": ((LOCKSTREAM,), (1000,)),
 }

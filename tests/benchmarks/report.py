@@ -52,7 +52,7 @@ def print_table(figures: Mapping[Point, Figure], console: Console) -> None:
             point.bench,
             point.system,
             str(point.concurrency),
-            f"{figure.value:,.0f} {figure.unit}",
+            f"{figure.value:,.{0 if figure.value >= 100 else 1}f} {figure.unit}",
             _text(figure.p50_ms),
             _text(figure.p99_ms),
             _text(figure.value / base.value if base else None),

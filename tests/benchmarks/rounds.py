@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tests.benchmarks import deadlocks
 from tests.benchmarks.figures import Figure, median
 from tests.benchmarks.memory import idle_sessions
 from tests.benchmarks.plan import Pace, Point
@@ -39,6 +40,8 @@ def measure(point: Point, site: Site, pace: Pace) -> Figure:
                 return idle_sessions(point.system, point.concurrency, "idle", Path(folder))
             case "idle_connection":
                 return idle_sessions(point.system, point.concurrency, "apart", Path(folder))
+            case "deadlock_none" | "deadlock_chain":
+                return deadlocks.search(point.bench, point.concurrency)
             case _:
                 return _generate_load(point, site, pace, Path(folder))
 

@@ -42,8 +42,11 @@ class _Handoffs:
         await worker.release()
 
 
-async def pairs(driver: Driver, load: Load, processes: Mapping[str, int]) -> Figure:
-    """Acquire and release distinct names, and see how much processor time the processes need for it."""
+async def pairs(driver: Driver, load: Load, processes: Mapping[str, int], name: str | None = None) -> Figure:
+    """Acquire and release, and see how much processor time the processes need for it.
+
+    Each worker has a name of its own unless there is one for all.
+    """
     workers = await driver.open_workers(load.concurrency)
     durations: list[float] = []
     count_from = perf_counter() + load.warm_up
@@ -62,7 +65,7 @@ async def pairs(driver: Driver, load: Load, processes: Mapping[str, int]) -> Fig
     async with asyncio.TaskGroup() as tasks:
         used = tasks.create_task(cpu_seconds(processes, after=load.warm_up, during=load.seconds))
         for worker in workers:
-            tasks.create_task(loop(worker, fresh_name()))
+            tasks.create_task(loop(worker, name or fresh_name()))
     figure = rate(durations, load.seconds, "pairs/s")
     cpu_us = {name: seconds * MICROSECONDS / len(durations) for name, seconds in used.result().items()}
     return replace(figure, cpu_us=cpu_us)

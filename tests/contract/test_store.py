@@ -275,6 +275,7 @@ async def test_a_bad_proposal_does_not_fail_its_neighbours(subject: Subject) -> 
 async def test_a_revoked_lease_takes_everything_in_one_revision(subject: Subject) -> None:
     session, other = await subject.session(), await subject.session()
     await subject.propose(*(subject.put(session, name) for name in "abc"), subject.put(other, "a"))
+    await subject.follower.until(lambda: len(subject.follower.table.locks) == 3)
     await subject.store.revoke_lease(session.session)
     await subject.follower.until(lambda: session.session not in subject.follower.table.sessions)
     [entry] = subject.follower.table.locks["a"].entries

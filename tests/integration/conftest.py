@@ -8,11 +8,15 @@ No server may log a traceback, whatever a test does to it: that is checked when 
 """
 
 import gc
+import itertools
+import os
 import secrets
+import subprocess
 import urllib.parse
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +24,15 @@ import pytest
 import lockstream
 import lockstream.sync
 from lockstream.v1 import service_pb2_grpc
+from tests.support.calls import Stubs
+from tests.support.cli import PROGRAM, Cli, Start
 from tests.support.etcd import EtcdProcess
+from tests.support.processes import ChildProcess
 from tests.support.server import ServerProcess
+from tests.support.wire import Wire
+
+Join = Callable[..., Awaitable[Wire]]
+"""What the fixture `join` gives: called with a server if it matters which, and the arguments of `Wire.open`."""
 
 StartServer = Callable[..., ServerProcess]
 """What the fixture `start_server` gives: called with the arguments of `ServerProcess`."""
@@ -110,6 +121,27 @@ async def three_clients(three_servers: Sequence[ServerProcess]) -> AsyncIterator
 
 
 @pytest.fixture
+async def join(three_servers: Sequence[ServerProcess]) -> AsyncIterator[Join]:
+    """Opens sessions, each on a stream of its own, at the three servers in turn."""
+    async with AsyncExitStack() as stack:
+        turns = itertools.cycle(three_servers)
+
+        async def join(server: ServerProcess | None = None, *, ttl: int = 10, grace: int | None = 0) -> Wire:
+            wire = await stack.enter_async_context(Wire((server or next(turns)).target))
+            await wire.open(ttl=ttl, grace=grace)
+            return wire
+
+        yield join
+
+
+@pytest.fixture
+async def stubs(server: ServerProcess) -> AsyncIterator[Stubs]:
+    """Stubs for calls to `server`."""
+    async with Stubs(server.target) as stubs:
+        yield stubs
+
+
+@pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
     """A lock name that no other test uses."""
     return f"{request.node.originalname}/{secrets.token_hex(4)}"
@@ -158,3 +190,52 @@ def in_background() -> Iterator[Callable[..., Future[Any]]]:
     """Calls a function on a thread, for acquires that wait."""
     with ThreadPoolExecutor() as executor:
         yield executor.submit
+
+
+@pytest.fixture
+def environment(server: ServerProcess) -> dict[str, str]:
+    """The environment of a shell whose user has said where the servers are."""
+    return {**os.environ, "LOCKSTREAM_SERVERS": server.target}
+
+
+@pytest.fixture
+def cli(environment: dict[str, str]) -> Cli:
+    """Runs `lockstream` to its end."""
+
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [PROGRAM, *arguments],
+            env={**environment, **variables},
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
+    """Starts `lockstream` and lets it run: its output and its errors are files."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str) -> ChildProcess:
+            number = len(list(tmp_path.glob("*.log")))
+            return stack.enter_context(
+                ChildProcess(
+                    [PROGRAM, *arguments],
+                    log=tmp_path / f"{number}.log",
+                    output=tmp_path / f"{number}.out",
+                    env=environment,
+                )
+            )
+
+        yield start
+
+
+@pytest.fixture
+def looker(server: ServerProcess) -> Iterator[lockstream.sync.Client]:
+    """A client to look with."""
+    with lockstream.sync.connect(server.target) as client:
+        yield client

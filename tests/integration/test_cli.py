@@ -1,100 +1,19 @@
 """The command `lockstream`, as a shell runs it."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import lockstream.sync
+from tests.support.cli import PATIENCE, PROGRAM, Cli, Start, shell, until_entries, until_says
 from tests.support.etcd import EtcdProcess
-from tests.support.processes import ChildProcess, free_port, wait_until
-from tests.support.server import ServerProcess
-
-PROGRAM = str(Path(sys.executable).with_name("lockstream"))
-PATIENCE = 10.0
-"""Seconds within which anything happens, also on a busy machine."""
-
-Cli = Callable[..., subprocess.CompletedProcess[str]]
-Start = Callable[..., ChildProcess]
-
-
-@pytest.fixture
-def environment(server: ServerProcess) -> dict[str, str]:
-    """The environment of a shell whose user has said where the servers are."""
-    return {**os.environ, "LOCKSTREAM_SERVERS": server.target}
-
-
-@pytest.fixture
-def cli(environment: dict[str, str]) -> Cli:
-    """Runs `lockstream` to its end."""
-
-    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [PROGRAM, *arguments],
-            env={**environment, **variables},
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-
-    return run
-
-
-@pytest.fixture
-def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
-    """Starts `lockstream` and lets it run: its output and its errors are files."""
-    with ExitStack() as stack:
-
-        def start(*arguments: str) -> ChildProcess:
-            number = len(list(tmp_path.glob("*.log")))
-            return stack.enter_context(
-                ChildProcess(
-                    [PROGRAM, *arguments],
-                    log=tmp_path / f"{number}.log",
-                    output=tmp_path / f"{number}.out",
-                    env=environment,
-                )
-            )
-
-        yield start
-
-
-@pytest.fixture
-def looker(server: ServerProcess) -> Iterator[lockstream.sync.Client]:
-    """A client to look with."""
-    with lockstream.sync.connect(server.target) as client:
-        yield client
-
-
-def until_says(process: ChildProcess, line: str) -> None:
-    """Wait until the process has written this line."""
-    process.wait_until(
-        lambda: f"{line}\n" in process.output_lines(), timeout=PATIENCE, what=f"{process!r} says {line!r}"
-    )
-
-
-def until_entries(client: lockstream.sync.Client, name: str, *states: str) -> lockstream.LockView:
-    """Wait until the lock's entries are in these states, holders first."""
-
-    def reached() -> bool:
-        return [entry.state.name.lower() for entry in client.get_lock(name).entries] == list(states)
-
-    wait_until(reached, timeout=PATIENCE, what=f"{name!r}: {states}")
-    return client.get_lock(name)
-
-
-def shell(*lines: str) -> Sequence[str]:
-    """A shell script as the command of `lockstream run`."""
-    return ("--", "sh", "-c", "\n".join(lines))
+from tests.support.processes import free_port, wait_until
 
 
 def take_away(etcd: EtcdProcess, lock_key: str) -> None:

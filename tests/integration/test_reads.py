@@ -119,6 +119,52 @@ def test_a_check_tells_the_revision_at_which_it_holds(
     assert reply.revision >= lock.token
 
 
+def test_a_check_tells_the_highest_token_that_was_granted(
+    grpc_stub: Stub, sync_session: lockstream.sync.Session, in_background: Callable[..., Future[Any]], name: str
+) -> None:
+    def highest() -> int:
+        return grpc_stub.CheckToken(service_pb2.CheckTokenRequest(name=name, token=1)).highest_token
+
+    assert highest() == 0
+    first = sync_session.acquire(name, owner="first")
+    assert highest() == first.token
+    waiting = in_background(sync_session.acquire, name, owner="second")
+    _until(lambda: len(_lock(grpc_stub, name).entries) == 2, "the second is queued")
+    assert highest() == first.token, "a waiter's token counts for nothing yet"
+    first.release()
+    second = waiting.result(TIMEOUT_SECONDS)
+    assert highest() == second.token > first.token
+    second.release()
+    _until_folded(grpc_stub, name, 0)
+    assert highest() == second.token, "it is remembered"
+
+
+def test_waiters_are_told_how_long_they_may_wait(
+    grpc_stub: Stub, sync_session: lockstream.sync.Session, in_background: Callable[..., Future[Any]], name: str
+) -> None:
+    def entries(*, linearizable: bool = False) -> list[lock_pb2.Entry]:
+        return [*_lock(grpc_stub, name, linearizable=linearizable).entries]
+
+    holder = sync_session.acquire(name, owner="holder")
+    waiting = []
+    for place in (1, 2):
+        waiting.append(in_background(sync_session.acquire, name, owner=f"waiter-{place}"))
+        _until_folded(grpc_stub, name, 1 + place)
+    assert not any(entry.HasField("estimated_wait") for entry in entries()), "no hold was seen to end"
+    granted_at = entries()[0].granted_at.ToNanoseconds()
+    holder.release()
+    second = waiting[0].result(TIMEOUT_SECONDS)
+    _until_folded(grpc_stub, name, 2)
+    handed_over_at = entries()[0].granted_at.ToNanoseconds()
+    for linearizable in (False, True):
+        now_holds, waits = entries(linearizable=linearizable)
+        assert not now_holds.HasField("estimated_wait")
+        # The one hold so far lasted until the next one was granted; both by the server's clock, rounded.
+        assert abs(waits.estimated_wait.ToNanoseconds() - (handed_over_at - granted_at)) < 1_000_000
+    second.release()
+    waiting[1].result(TIMEOUT_SECONDS).release()
+
+
 @pytest.mark.parametrize("bad", ["", TOO_LONG], ids=["empty", "too long"])
 def test_a_name_that_is_no_name_is_refused(grpc_stub: Stub, bad: str) -> None:
     get = service_pb2.GetLockRequest(name=bad)

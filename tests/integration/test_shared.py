@@ -181,7 +181,7 @@ async def test_writers_that_never_cease_do_not_starve_a_reader(
                 assert ledger.holding == 1
         await ledger.until_grants(GRANTS_PER_TURN * (TURNS + 1))
     ledger.assert_nobody_overtook(readers=True)
-    assert len(places) == TURNS
+    assert len(places) >= TURNS, "told of its place each time, and again when it moved up"
     assert max(places) > 1
 
 

@@ -5,16 +5,31 @@ under way is checked here, after every run and now and then within one.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from lockstream_server.core.messages import NO_WAIT, Acquire, Cancel, Close, Release
-from lockstream_server.core.model import Mode
-from lockstream_server.store.port import PutEntry
+from lockstream_server.core.errors import LockError
+from lockstream_server.core.messages import (
+    NO_WAIT,
+    Acquire,
+    AcquireAll,
+    AcquirePart,
+    Cancel,
+    Close,
+    Downgrade,
+    Release,
+    RequestYield,
+    SetValue,
+    Upgrade,
+)
+from lockstream_server.core.model import PLAIN, Mode, Terms
+from lockstream_server.core.table import EntryPut
+from lockstream_server.sessions.operator import Operator
 from tests.support.controlled_store import ControlledStore
-from tests.support.players import Stream, World
+from tests.support.players import Hold, Stream, World
 
 T = TypeVar("T")
 
@@ -22,6 +37,22 @@ SERVERS = 2
 NAMES = ["a", "b"]
 PICK = st.integers(0, 99)
 SERVER = st.integers(0, SERVERS - 1)
+NAME = st.sampled_from(NAMES)
+WAIT = st.sampled_from([None, None, NO_WAIT, 0.5, 3.0])
+OWNER = st.sampled_from(["", "other", "task"])
+EXCLUSIVE = (Mode.EXCLUSIVE, PLAIN)
+ASKED = st.sampled_from(
+    [
+        EXCLUSIVE,
+        EXCLUSIVE,
+        (Mode.SHARED, PLAIN),
+        (Mode.SHARED, PLAIN),
+        (Mode.PERMITS, Terms(permits=1, limit=2)),
+        (Mode.PERMITS, Terms(permits=2, limit=2)),
+        (Mode.PERMITS, Terms(permits=1, limit=3)),
+    ]
+)
+HELD_FOR = st.sampled_from([PLAIN, PLAIN, Terms(lock_delay=1.5), Terms(max_hold=2.0, yield_notice=0.5)])
 
 
 class Clients(RuleBasedStateMachine):
@@ -31,6 +62,7 @@ class Clients(RuleBasedStateMachine):
     def begin(self, sessions: int) -> None:
         self.world = World(SERVERS)
         self.acquires = 0
+        self.requests: list[tuple[int, Acquire | AcquireAll]] = []
         for number in range(sessions):
             self.world.open(number % SERVERS)
         self.world.quiesce()
@@ -47,37 +79,90 @@ class Clients(RuleBasedStateMachine):
         self.world.open(server, grace=grace)
 
     @precondition(lambda self: self.attached())
-    @rule(
-        pick=PICK,
-        name=st.sampled_from(NAMES),
-        mode=st.sampled_from(Mode),
-        owner=st.sampled_from(["", "other"]),
-        wait=st.sampled_from([None, None, NO_WAIT, 0.5, 3.0]),
-        again=st.booleans(),
-    )
-    def acquire(self, pick: int, name: str, mode: Mode, owner: str, wait: float | None, again: bool) -> None:
+    @rule(pick=PICK, name=NAME, asked=ASKED, held_for=HELD_FOR, owner=OWNER, wait=WAIT)
+    def acquire(
+        self, pick: int, name: str, asked: tuple[Mode, Terms], held_for: Terms, owner: str, wait: float | None
+    ) -> None:
+        mode, terms = asked if asked != EXCLUSIVE else (Mode.EXCLUSIVE, held_for)
+        self.ask_for(pick, Acquire(self.number(), name, mode, owner, wait, terms))
+
+    @precondition(lambda self: self.attached())
+    @rule(pick=PICK, asked=st.tuples(ASKED, ASKED), owner=OWNER, wait=WAIT)
+    def acquire_all(self, pick: int, asked: tuple[tuple[Mode, Terms], ...], owner: str, wait: float | None) -> None:
+        parts = [
+            AcquirePart(name, mode, terms._replace(parts=len(asked)))
+            for name, (mode, terms) in zip(NAMES, asked, strict=True)
+        ]
+        self.ask_for(pick, AcquireAll(self.number(), parts, owner, wait))
+
+    def number(self) -> int:
+        self.acquires += 1
+        return self.acquires
+
+    def ask_for(self, pick: int, request: Acquire | AcquireAll) -> None:
         stream = self.attached()[pick % len(self.attached())]
-        reusable = [number for number in stream.names if number not in stream.held and number not in stream.queued]
-        if again and reusable:
-            number = reusable[pick % len(reusable)]
-            if any(isinstance(asked, Acquire) and asked.acquire == number for asked in stream.asked.values()):
-                return
-        else:
-            self.acquires += 1
-            number = self.acquires
-        self.world.do(stream.ask, Acquire(number, name, mode, owner, wait))
+        self.requests.append((stream.session, request))
+        self.world.do(stream.ask, request)
+
+    @precondition(lambda self: self.requests and self.attached())
+    @rule(pick=PICK, wait=WAIT)
+    def acquire_again(self, pick: int, wait: float | None) -> None:
+        session, request = self.requests[pick % len(self.requests)]
+        streams = [stream for stream in self.attached() if stream.session == session]
+        pending = {getattr(asked, "acquire", 0) for each in streams for asked in each.asked.values()}
+        alive = pending.union(*({*each.held, *each.queued} for each in streams))
+        if streams and request.acquire not in alive:
+            self.world.do(streams[pick % len(streams)].ask, request._replace(wait=wait))
+
+    # What they do with a hold.
+
+    def a_hold(self, pick: int, *modes: Mode) -> tuple[Stream, int, Hold] | None:
+        """One of the holds of a single lock in these modes."""
+        held = [
+            (stream, acquire, hold)
+            for stream in self.attached()
+            for acquire, hold in stream.held.items()
+            if len(hold.parts) == 1 and hold.mode in modes
+        ]
+        return held[pick % len(held)] if held else None
+
+    @rule(pick=PICK, wait=WAIT)
+    def upgrade(self, pick: int, wait: float | None) -> None:
+        if chosen := self.a_hold(pick, Mode.SHARED):
+            stream, shared, hold = chosen
+            self.world.do(stream.ask, Upgrade(self.number(), shared, hold.token, wait))
+
+    @rule(pick=PICK)
+    def downgrade(self, pick: int) -> None:
+        if chosen := self.a_hold(pick, Mode.EXCLUSIVE, Mode.UPGRADE):
+            stream, acquire, hold = chosen
+            if not hold.parts[hold.name].terms.lock_delay:
+                self.world.do(stream.ask, Downgrade(acquire, hold.token))
+
+    @rule(pick=PICK, value=st.binary(max_size=1))
+    def set_value(self, pick: int, value: bytes) -> None:
+        if chosen := self.a_hold(pick, *Mode):
+            stream, acquire, hold = chosen
+            self.world.do(stream.ask, SetValue(acquire, hold.token, value, {}))
+
+    @precondition(lambda self: any(stream.queued for stream in self.attached()))
+    @rule(pick=PICK)
+    def request_yield(self, pick: int) -> None:
+        queued = [(stream, acquire) for stream in self.attached() for acquire in stream.queued]
+        stream, acquire = queued[pick % len(queued)]
+        self.world.do(stream.ask, RequestYield(acquire))
 
     @precondition(lambda self: any(stream.held for stream in self.attached()))
     @rule(pick=PICK)
     def release(self, pick: int) -> None:
         held = [(stream, acquire) for stream in self.attached() for acquire in stream.held]
         stream, acquire = held[pick % len(held)]
-        self.world.do(stream.ask, Release(acquire, stream.held[acquire][2]))
+        self.world.do(stream.ask, Release(acquire, stream.held[acquire].token))
 
-    @precondition(lambda self: any(stream.names for stream in self.attached()))
+    @precondition(lambda self: any(stream.parts for stream in self.attached()))
     @rule(pick=PICK)
     def cancel(self, pick: int) -> None:
-        known = [(stream, acquire) for stream in self.attached() for acquire in stream.names]
+        known = [(stream, acquire) for stream in self.attached() for acquire in stream.parts]
         stream, acquire = known[pick % len(known)]
         self.world.do(stream.ask, Cancel(acquire))
 
@@ -162,30 +247,42 @@ class Clients(RuleBasedStateMachine):
             self.world.deleted.add(entry.token)
             self.world.do(self.world.truth.delete_entry, name, entry.key)
 
+    @rule(name=NAME, server=SERVER)
+    def break_a_lock(self, name: str, server: int) -> None:
+        operator = Operator(self.world.registries[server].host, "it is in the way", "somebody")
+
+        async def force_release() -> None:
+            with suppress(LockError):
+                await operator.force_release(name, None)
+
+        self.world.do(lambda: self.world.spawn(force_release()))
+
     # What must be true when nothing is under way.
 
     @rule()
     def quiesce(self) -> None:
         world = self.world
         world.quiesce()
-        entries = {
-            (put.session, put.record.acquire): put
-            for name in NAMES
-            for put in world.do(world.truth.read_lock, name).entries
+        entries: dict[tuple[int, int], list[EntryPut]] = {}
+        for name in NAMES:
+            for put in world.do(world.truth.read_lock, name).entries:
+                entries.setdefault((put.session or 0, put.record.acquire), []).append(put)
+        table, other = (registry.host.table for registry in world.registries)
+        assert table.revision == other.revision
+        assert {name: repr(queue) for name, queue in table.locks.items()} == {
+            name: repr(queue) for name, queue in other.locks.items()
         }
         granted = {
-            (entry.session, entry.record.acquire)
-            for queue in world.registries[0].host.table.locks.values()
-            for entry in queue.entries
-            if entry.granted
+            (entry.name, entry.key) for queue in table.locks.values() for entry in queue.entries if entry.granted
         }
-        assert repr(world.registries[0].host.table) == repr(world.registries[1].host.table)
         for stream in self.attached():
             assert not stream.asked, f"never answered: {stream.asked}"
-            own = {acquire: put for (session, acquire), put in entries.items() if session == stream.session}
-            assert set(own) == {*stream.held, *stream.queued}, f"{stream} but in the store {own}"
-            for acquire, put in own.items():
-                assert (acquire in stream.held) is ((stream.session, acquire) in granted), f"{stream} {put}"
+            own = {acquire: puts for (session, acquire), puts in entries.items() if session == stream.session}
+            assert {*own} == {*stream.held, *stream.queued}, f"{stream} but in the store {own}"
+            for acquire, puts in own.items():
+                assert {put.name for put in puts} == {*stream.parts[acquire]}
+                held = all((put.name, put.key) in granted for put in puts)
+                assert (acquire in stream.held) is held, f"{stream} {puts}"
         assert "left" not in repr([session.claims for r in world.registries for session in r.sessions.values()])
 
     def teardown(self) -> None:
@@ -195,7 +292,6 @@ class Clients(RuleBasedStateMachine):
             # Whatever is stray lands at last, everything that can end by itself does, and nothing is left over.
             for store in self.world.stores:
                 for proposal in list(store.strays):
-                    assert isinstance(proposal, PutEntry)
                     self.world.do(store.land, proposal)
             self.quiesce()
             for stream in self.attached():

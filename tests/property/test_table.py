@@ -1,32 +1,31 @@
 """The fold against a model that computes everything anew from all keys, whatever history etcd makes."""
 
-from itertools import groupby
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from lockstream_server.core.model import FOREIGN, EntryRecord, Mode
+from lockstream_server.core.model import EntryRecord, Mode
 from lockstream_server.core.table import (
     Attached,
+    Cause,
     Change,
     Effect,
     Ended,
-    EntryDeleted,
-    EntryPut,
+    EvictionPut,
     Granted,
     Queued,
     Removed,
     Revision,
-    SessionDeleted,
-    SessionPut,
-    Snapshot,
+    Rewritten,
     Table,
 )
-from lockstream_server.store.keys import entry_id
-from tests.support.history import RECORD
+from tests.property.keyspace import STEPS, Keyspace, Step
+from tests.property.naive import holds, in_order
+from tests.support.history import session_eviction
 
-Key = tuple[str, str]
+Identity = tuple[str, str, int]
 
 
 class Line(NamedTuple):
@@ -34,39 +33,25 @@ class Line(NamedTuple):
 
     key: str
     session: int | None
-    mode: Mode
+    record: EntryRecord
     token: int
     held: bool
 
 
-class Etcd:
-    """All keys, and nothing else. Who holds is computed from scratch at every question."""
-
-    def __init__(self) -> None:
-        self.revision = 0
-        self.entries: dict[Key, EntryPut] = {}
-        self.sessions: dict[int, SessionPut] = {}
-
-    def snapshot(self) -> Snapshot:
-        return Snapshot(self.revision, [*self.entries.values()], [*self.sessions.values()])
-
-    def queues(self) -> dict[str, list[Line]]:
-        ordered = sorted(self.entries.values(), key=lambda put: (put.name, put.token, put.key))
-        return {name: self._queue(list(puts)) for name, puts in groupby(ordered, key=lambda put: put.name)}
-
-    @staticmethod
-    def _queue(puts: list[EntryPut]) -> list[Line]:
-        def held(index: int) -> bool:
-            before = puts[: index + 1]
-            return index == 0 or all(put.record.mode is Mode.SHARED for put in before)
-
-        return [Line(put.key, put.session, put.record.mode, put.token, held(i)) for i, put in enumerate(puts)]
-
-
 def lines(table: Table) -> dict[str, list[Line]]:
     return {
-        name: [Line(each.key, each.session, each.record.mode, each.token, each.granted) for each in queue.entries]
+        name: [Line(each.key, each.session, each.record, each.token, each.granted) for each in queue.entries]
         for name, queue in table.locks.items()
+    }
+
+
+def expected(keys: Keyspace) -> dict[str, list[Line]]:
+    return {
+        name: [
+            Line(put.key, put.session, put.record, put.token, held)
+            for put, held in zip(queue, holds(queue), strict=True)
+        ]
+        for name, queue in in_order(keys.entries.values()).items()
     }
 
 
@@ -74,136 +59,100 @@ class Listener:
     """Knows only effects, and objects to any that does not fit those before."""
 
     def __init__(self) -> None:
-        self.entries: dict[tuple[str, str, int], bool] = {}
+        self.entries: dict[Identity, tuple[bool, EntryRecord]] = {}
         self.sessions: dict[int, int] = {}
-        self.granted: dict[str, int] = {}
+        self.newest: dict[str, tuple[int, int]] = {}
 
     def hear(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
                 case Granted(entry):
-                    identity = (entry.name, entry.key, entry.token)
-                    assert not self.entries.get(identity, False), f"{entry} was granted twice"
-                    assert entry.token >= self.granted.get(entry.name, 0), "tokens grow from grant to grant"
-                    self.granted[entry.name] = entry.token
-                    self.entries[identity] = True
+                    held, _ = self.entries.get((entry.name, entry.key, entry.token), (False, None))
+                    assert not held, f"{entry} was granted twice"
+                    self._check_token(entry.name, entry.order[0], 0 if entry.record.terms.shadow_of else entry.token)
+                    self.entries[entry.name, entry.key, entry.token] = (True, entry.record)
                 case Queued(entry):
                     assert (entry.name, entry.key, entry.token) not in self.entries, f"{entry} was queued twice"
-                    self.entries[entry.name, entry.key, entry.token] = False
+                    self.entries[entry.name, entry.key, entry.token] = (False, entry.record)
+                case Rewritten(entry, before):
+                    held, record = self.entries[entry.name, entry.key, entry.token]
+                    assert record == before != entry.record
+                    self.entries[entry.name, entry.key, entry.token] = (held, entry.record)
                 case Removed(entry):
-                    held = self.entries.pop((entry.name, entry.key, entry.token), None)
-                    assert held in (None, entry.granted)
+                    held, _ = self.entries.pop((entry.name, entry.key, entry.token), (entry.granted, None))
+                    assert held == entry.granted
                 case Attached(session, attached_at):
                     assert attached_at > self.sessions.get(session, 0)
                     self.sessions[session] = attached_at
                 case Ended(session):
                     del self.sessions[session]
 
+    def _check_token(self, name: str, place: int, token: int) -> None:
+        """Places in time grow from grant to grant. So do tokens, of which a lock delay has none that counts."""
+        newest_place, newest_token = self.newest.get(name, (0, 0))
+        assert place >= newest_place
+        assert not token or token >= newest_token
+        self.newest[name] = (place, token or newest_token)
+
     def agrees_with(self, table: Table) -> None:
         assert self.entries == {
-            (each.name, each.key, each.token): each.granted for queue in table.locks.values() for each in queue.entries
+            (each.name, each.key, each.token): (each.granted, each.record)
+            for queue in table.locks.values()
+            for each in queue.entries
         }
         assert self.sessions == {
             session: live.attached_at for session, live in table.sessions.items() if live.record is not None
         }
 
 
-NAMES = st.sampled_from(["a", "b"])
-SESSIONS = st.integers(1, 4)
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("put"), NAMES, SESSIONS, st.integers(1, 2), st.sampled_from(Mode)),
-        st.tuples(st.just("delete"), st.integers(0, 99)),
-        st.tuples(st.just("attach"), SESSIONS),
-        st.tuples(st.just("forget"), SESSIONS),
-        st.tuples(st.just("end lease"), SESSIONS),
-        st.tuples(st.just("foreign"), NAMES, st.sampled_from(["694d", "695e"])),
-    ),
-    min_size=1,
-    max_size=5,
-)
-
-
 class History(RuleBasedStateMachine):
     """One table folds every revision; another is resynced now and then; both must read as the keys do."""
 
-    @initialize()
-    def begin(self) -> None:
-        self.etcd = Etcd()
+    @initialize(steps=STEPS)
+    def begin(self, steps: list[Step]) -> None:
+        self.keys = Keyspace()
         self.table, self.listener = Table(), Listener()
         self.late, self.late_listener = Table(), Listener()
         self.past: list[Revision] = []
+        self.commit([("attach", session) for session in range(1, 5)])
+        self.commit(steps)
 
     @rule(steps=STEPS)
-    def commit(self, steps: list[tuple[object, ...]]) -> None:
-        etcd = self.etcd
-        number = etcd.revision + 1
-        changes: list[Change] = []
-        touched: set[object] = set()  # etcd writes no key twice in a revision
-        for step in steps:
-            changes += self._change(step, number, touched)
+    def commit(self, steps: list[Step]) -> None:
+        changes = self.keys.commit(steps)
         if not changes:
             return
-        etcd.revision = number
         held = {
             (name, line.key, line.token) for name, queue in lines(self.table).items() for line in queue if line.held
         }
-        revision = Revision(number, changes)
+        revision = Revision(self.keys.revision, changes)
         self.past.append(revision)
-        self.listener.hear(self.table.fold(revision))
+        effects = self.table.fold(revision)
+        self.listener.hear(effects)
+        self.check_causes(effects, changes)
         now = {(name, line.key, line.token): line.held for name, queue in lines(self.table).items() for line in queue}
         assert all(now.get(identity, True) for identity in held), "granting is monotone"
 
-    def _change(self, step: tuple[object, ...], number: int, touched: set[object]) -> list[Change]:
-        """What one step changes among the keys."""
-        etcd = self.etcd
-        match step:
-            case ("put", str(name), int(session), int(slot), Mode() as mode):
-                key = entry_id(session, slot)
-                if session in etcd.sessions and (name, key) not in etcd.entries and (name, key) not in touched:
-                    touched |= {(name, key), session}
-                    etcd.entries[name, key] = EntryPut(name, key, session, EntryRecord(number, mode), number)
-                    return [etcd.entries[name, key]]
-            case ("foreign", str(name), str(key)):
-                if (name, key) not in touched:
-                    touched.add((name, key))
-                    known = etcd.entries.get((name, key))
-                    token = known.token if known is not None else number
-                    etcd.entries[name, key] = EntryPut(name, key, None, FOREIGN, token)
-                    return [etcd.entries[name, key]]
-            case ("delete", int(index)):
-                free = [key for key in sorted(etcd.entries) if key not in touched]
-                if free:
-                    return [self._delete(free[index % len(free)], touched)]
-            case ("attach", int(session)):
-                if session not in touched and (session in etcd.sessions or not self._entries_of(session)):
-                    touched.add(session)
-                    etcd.sessions[session] = SessionPut(session, RECORD, number)
-                    return [etcd.sessions[session]]
-            case ("forget", int(session)):
-                if session in etcd.sessions and session not in touched:
-                    touched.add(session)
-                    del etcd.sessions[session]
-                    return [SessionDeleted(session)]
-            case ("end lease", int(session)):
-                keys = self._entries_of(session)
-                if session not in touched and not touched & set(keys):
-                    ended: list[Change] = [self._delete(key, touched) for key in keys]
-                    touched.add(session)
-                    if etcd.sessions.pop(session, None) is not None:
-                        ended.append(SessionDeleted(session))
-                    return ended
-            case _:
-                raise AssertionError(step)
-        return []
-
-    def _entries_of(self, session: int) -> list[Key]:
-        return [key for key, put in self.etcd.entries.items() if put.session == session]
-
-    def _delete(self, key: Key, touched: set[object]) -> EntryDeleted:
-        touched.add(key)
-        put = self.etcd.entries.pop(key)
-        return EntryDeleted(put.name, put.key)
+    def check_causes(self, effects: Sequence[Effect], changes: Sequence[Change]) -> None:
+        """Why each went is read from this revision's evictions, then from what is left of its session."""
+        evicted = {(put.record.name, put.record.token): put.record for put in changes if isinstance(put, EvictionPut)}
+        for effect in effects:
+            match effect:
+                case Removed(entry, cause, by):
+                    ended_by = self.keys.evictions.get(f"{entry.session or 0:016x}")
+                    if (entry.name, entry.token) in evicted:
+                        assert (cause, by) == (Cause.EVICTED, evicted[entry.name, entry.token])
+                    elif entry.session is None or entry.session in self.keys.sessions:
+                        assert (cause, by) == (Cause.DELETED, None)
+                    elif ended_by is not None:
+                        assert (cause, by) == (Cause.EVICTED, ended_by)
+                    else:
+                        assert (cause, by) == (Cause.SESSION_ENDED, None)
+                case Ended(session, by):
+                    assert by in (None, session_eviction(session))
+                    assert by is not None or ("", 0) not in evicted or evicted["", 0].session != session
+                case _:
+                    pass
 
     @precondition(lambda self: self.past)
     @rule(data=st.data())
@@ -214,10 +163,11 @@ class History(RuleBasedStateMachine):
 
     @rule()
     def resync(self) -> None:
-        snapshot = self.etcd.snapshot()
+        snapshot = self.keys.snapshot()
         self.late_listener.hear(self.late.fold(self.late.difference(snapshot)))
         assert lines(self.late) == lines(self.table)
         assert self.late.revision == self.table.revision
+        assert self.late.evictions == self.table.evictions
         assert self._sessions(self.late) == self._sessions(self.table)
         self.late_listener.agrees_with(self.late)
 
@@ -230,24 +180,40 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def the_table_reads_as_the_keys_do(self) -> None:
-        assert lines(self.table) == self.etcd.queues()
+        assert lines(self.table) == expected(self.keys)
+        assert self.table.evictions == self.keys.evictions
         self.listener.agrees_with(self.table)
 
     @invariant()
-    def holders_are_one_writer_or_readers_at_the_head(self) -> None:
+    def those_who_hold_are_first_and_do_not_exclude_each_other(self) -> None:
         for queue in self.table.locks.values():
             held = [entry.granted for entry in queue.entries]
-            assert held == sorted(held, reverse=True)
+            assert held == sorted(held, reverse=True), "first come, first served"
             assert queue.holding == sum(held) > 0
-            modes = [entry.record.mode for entry in queue.entries[: queue.holding]]
-            assert modes in ([Mode.EXCLUSIVE], [Mode.SHARED] * len(modes))
             assert queue.entries == sorted(queue.entries, key=lambda entry: entry.order)
+            holders = [(entry.record, entry.token) for entry in queue.entries if entry.granted]
+            taken = sum(record.terms.permits for record, _ in holders)
+            assert taken == queue.permits
+            match [record.mode for record, _ in holders]:
+                case [Mode.EXCLUSIVE | Mode.UPGRADE]:
+                    pass
+                case [Mode.SHARED, Mode.UPGRADE]:
+                    [(_, shared), (upgrade, _)] = holders
+                    assert upgrade.terms.upgrades == shared
+                case [Mode.PERMITS, *_] as modes:
+                    [limit] = {record.terms.limit for record, _ in holders}
+                    assert set(modes) == {Mode.PERMITS}
+                    assert taken <= limit
+                case modes:
+                    assert set(modes) == {Mode.SHARED}
 
     @invariant()
     def positions_count_from_the_first_who_waits(self) -> None:
         for queue in self.table.locks.values():
-            waiting = [queue.position(entry) for entry in queue.entries if not entry.granted]
+            delays = [entry for entry in queue.entries if entry.record.terms.shadow_of]
+            waiting = [queue.position(entry) for entry in queue.entries if not entry.granted and entry not in delays]
             assert waiting == list(range(1, len(waiting) + 1))
+            assert {queue.position(entry) for entry in queue.entries if entry.granted} == {0}
 
 
 TestHistory = History.TestCase

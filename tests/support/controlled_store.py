@@ -7,13 +7,13 @@ found by search, and repeated. The truth is a `MemoryStore`, which several serve
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Hashable
 from dataclasses import dataclass, field
 
 from lockstream_server.core.table import Revision, Snapshot
 from lockstream_server.store.batch import Ticket
 from lockstream_server.store.memory import MemoryStore
-from lockstream_server.store.port import Feed, Lease, Outcome, Proposal, PutEntry, Recorded, Settle
+from lockstream_server.store.port import Evict, Feed, Lease, Outcome, Proposal, PutEntries, PutEntry, Recorded, Settle
 
 LATENCY = 0.001
 """Seconds that a lease request takes to reach the store: a lease always ends later than what proves it."""
@@ -48,7 +48,7 @@ class _Delayed:
 
 
 class ControlledStore:
-    """One server's way to the truth. Order per entry is kept, and no repeat is told."""
+    """One server's way to the truth. Order per key is kept, and no repeat is told."""
 
     def __init__(self, truth: MemoryStore) -> None:
         self.truth = truth
@@ -56,6 +56,8 @@ class ControlledStore:
         """Proposals that the truth has not seen, and those it has whose outcome was not told."""
         self.strays: list[Proposal] = []
         """First attempts of proposals that were repeated meanwhile; they may still land."""
+        self.evicted: set[int] = set()
+        """Tokens of entries that were to be evicted."""
         self.proposals = 0
         self.confirms: deque[Callable[[], None]] = deque()
         """Answers to renewals, held back."""
@@ -74,16 +76,14 @@ class ControlledStore:
         return self._feed.held_back if self._feed is not None else deque()
 
     def uncommitted(self) -> list[Sent]:
-        """Those that may reach the truth next: of each entry, only the first."""
-        seen = set()
+        """Those that may reach the truth next: of each key, only the first that writes it."""
+        seen: set[Hashable] = set()
         first = []
         for sent in self.sent:
-            entry = Ticket(sent.proposal, sent.settle).entry
-            if entry is not None and entry in seen:
-                continue
-            seen.add(entry)
-            if sent.outcome is None:
+            keys = Ticket(sent.proposal, sent.settle).writes
+            if sent.outcome is None and seen.isdisjoint(keys):
                 first.append(sent)
+            seen.update(keys)
         return first
 
     def untold(self) -> list[Sent]:
@@ -104,7 +104,7 @@ class ControlledStore:
 
     def stray(self, sent: Sent) -> None:
         """The proposal is taken for lost and will be repeated, but the first attempt is still on its way."""
-        if isinstance(sent.proposal, PutEntry):
+        if isinstance(sent.proposal, PutEntry | PutEntries):
             self.strays.append(sent.proposal)
 
     def land(self, proposal: Proposal) -> None:
@@ -166,6 +166,8 @@ class ControlledStore:
     def propose(self, proposal: Proposal, settle: Settle) -> None:
         """See `Store.propose`."""
         self.proposals += 1
+        if isinstance(proposal, Evict):
+            self.evicted.add(proposal.token)
         self.sent.append(Sent(proposal, settle))
 
     async def grant_lease(self, ttl: int) -> Lease:
@@ -201,6 +203,14 @@ class ControlledStore:
         await self.start(feed)
         assert self._following is not None
         await self._following
+
+    async def read_state(self, revision: int) -> Snapshot:
+        """See `Store.read_state`."""
+        return await self.truth.read_state(revision)
+
+    def read_history(self, after: int, until: int) -> AsyncGenerator[Revision, None]:
+        """See `Store.read_history`."""
+        return self.truth.read_history(after, until)
 
     @property
     def lag(self) -> float:

@@ -41,14 +41,16 @@ class EtcdProcess:
 
     Args:
         directory: where its data and its log go; None means a temporary folder of its own.
+        program: the `etcd` to run; None means the one of the package.
         certificate: serve clients over TLS with these files.
-        extra_args: further flags of `etcd`, for instance `("--auth-token-ttl", "2")`.
+        extra_args: further flags of `etcd`, for instance `("--auth-token-ttl", "2")`; they outdo its own.
     """
 
     def __init__(
         self,
         directory: Path | None = None,
         *,
+        program: Path | None = None,
         certificate: EtcdCertificate | None = None,
         extra_args: Sequence[str] = (),
     ) -> None:
@@ -62,7 +64,9 @@ class EtcdProcess:
         """`host:port` of the client interface."""
         self.url = f"{'https' if certificate else 'http'}://{self.endpoint}"
         """The same with its scheme."""
-        self.process = ChildProcess([etcd_program("etcd"), *self._flags(), *extra_args], log=directory / "etcd.log")
+        self.process = ChildProcess(
+            [str(program or etcd_program("etcd")), *self._flags(), *extra_args], log=directory / "etcd.log"
+        )
 
     def __repr__(self) -> str:
         return f"<EtcdProcess {self.url} {self.process!r}>"

@@ -1,24 +1,36 @@
 """Short ways to write etcd's history down."""
 
-from lockstream_server.core.model import FOREIGN, EntryRecord, Mode, SessionRecord
+from lockstream_server.core.model import FOREIGN, EntryRecord, EvictionKind, EvictionRecord, Mode, SessionRecord, Terms
 from lockstream_server.core.table import (
     Attached,
     Effect,
     Ended,
     EntryDeleted,
     EntryPut,
+    EvictionPut,
     Granted,
     Queued,
     Removed,
+    Rewritten,
     SessionDeleted,
     SessionPut,
 )
-from lockstream_server.store.keys import entry_id
+from lockstream_server.store.keys import delay_id, entry_id, eviction_id
 
 RECORD = SessionRecord("worker", {"zone": "a"}, 10, 10.0, False, "hash", "server-1", 1, 1.5)
 
 EXCLUSIVE = EntryRecord(1, Mode.EXCLUSIVE)
 SHARED = EntryRecord(1, Mode.SHARED)
+
+
+def permits(number: int, limit: int) -> EntryRecord:
+    """What an acquire of some of so many permits writes."""
+    return EntryRecord(1, Mode.PERMITS, terms=Terms(permits=number, limit=limit))
+
+
+def upgrade(token: int) -> EntryRecord:
+    """What the upgrade of the shared hold with this token writes."""
+    return EntryRecord(1, Mode.UPGRADE, terms=Terms(upgrades=token))
 
 
 def put(name: str, session: int, token: int, record: EntryRecord = EXCLUSIVE, slot: int = 0) -> EntryPut:
@@ -29,6 +41,32 @@ def put(name: str, session: int, token: int, record: EntryRecord = EXCLUSIVE, sl
 def delete(name: str, session: int, slot: int = 0) -> EntryDeleted:
     """The deletion of an acquire's entry."""
     return EntryDeleted(name, entry_id(session, slot))
+
+
+def delay(name: str, session: int, hold: int, token: int, slot: int = 0) -> EntryPut:
+    """The lock delay of the hold with the token `hold`, written at revision `token`."""
+    record = EntryRecord(1, Mode.EXCLUSIVE, terms=Terms(shadow_of=hold, lock_delay=5.0, delay_lease=99))
+    return EntryPut(name, delay_id(entry_id(session, slot)), None, record, token)
+
+
+def delay_over(name: str, session: int, slot: int = 0) -> EntryDeleted:
+    """Its end."""
+    return EntryDeleted(name, delay_id(entry_id(session, slot)))
+
+
+def eviction(name: str, session: int, token: int, *, acquire: int = 1) -> EvictionRecord:
+    """What is recorded when the hold with this token is ended by an operator."""
+    return EvictionRecord(EvictionKind.FORCE_RELEASED, session, name, acquire, token, "stuck", "operator", 2.5)
+
+
+def session_eviction(session: int) -> EvictionRecord:
+    """What is recorded when a whole session is."""
+    return eviction("", session, 0, acquire=0)
+
+
+def recorded(record: EvictionRecord) -> EvictionPut:
+    """An eviction's record, written."""
+    return EvictionPut(eviction_id(record), record)
 
 
 def foreign(name: str, key: str, token: int) -> EntryPut:
@@ -58,15 +96,15 @@ def told(effects: list[Effect]) -> list[str]:
 
 def _sentence(effect: Effect) -> str:
     match effect:
-        case Granted(entry) | Queued(entry):
+        case Granted(entry) | Queued(entry) | Rewritten(entry):
             return f"{type(effect).__name__.lower()} {entry.name}/{_who(entry.session, entry.key)}"
         case Removed(entry, cause):
             state = "held" if entry.granted else "waiting"
             return f"removed {entry.name}/{_who(entry.session, entry.key)} {state}: {cause.value}"
         case Attached(session, attached_at):
             return f"attached {session} at {attached_at}"
-        case Ended(session):
-            return f"ended {session}"
+        case Ended(session, by):
+            return f"ended {session}" if by is None else f"ended {session} by {by.actor}"
 
 
 def _who(session: int | None, key: str) -> str:

@@ -2,15 +2,19 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 from lockstream_server.core.messages import (
     Acquire,
+    AcquireAll,
+    AcquirePart,
     Attached,
     Cancel,
     Close,
+    Downgrade,
     Granted,
     Happening,
     Jeopardy,
@@ -23,9 +27,10 @@ from lockstream_server.core.messages import (
     Resume,
     Safe,
     SessionEnded,
+    Upgrade,
     WaitEnded,
 )
-from lockstream_server.core.model import Mode
+from lockstream_server.core.model import Mode, Terms
 from lockstream_server.core.table import Table
 from lockstream_server.sessions.conversation import Conversation
 from lockstream_server.sessions.host import Bounds, Host
@@ -36,6 +41,38 @@ from tests.support.controlled_store import ControlledStore
 from tests.support.virtual_time import VirtualTimeLoop
 
 TTL = 6
+
+
+@dataclass(frozen=True)
+class Hold:
+    """What a client believes to have."""
+
+    parts: Mapping[str, AcquirePart]
+    token: int
+
+    @property
+    def name(self) -> str:
+        """The first of its names."""
+        return next(iter(self.parts))
+
+    @property
+    def mode(self) -> Mode:
+        """How it has that."""
+        return self.parts[self.name].mode
+
+
+def may_both_hold(part: AcquirePart, other: AcquirePart, token: int) -> bool:
+    """Whether a part may hold beside another's, which has this token."""
+    if part.mode is Mode.PERMITS:
+        return other.mode is Mode.PERMITS and other.terms.limit == part.terms.limit
+    if part.mode is Mode.UPGRADE:
+        return other.mode is Mode.SHARED and token == part.terms.upgrades
+    return part.mode is Mode.SHARED and other.mode is Mode.SHARED
+
+
+def by_name(parts: Sequence[AcquirePart]) -> dict[str, AcquirePart]:
+    """The parts of an acquire."""
+    return {part.name: part for part in parts}
 
 
 class Ear(Outbox):
@@ -69,8 +106,9 @@ class Stream:
         self.state = "begins"
         self.asked: dict[int, Request] = {}
         self.queued: set[int] = set()
-        self.held: dict[int, tuple[str, Mode, int]] = {}
-        self.names: dict[int, tuple[str, Mode]] = {}
+        self.held: dict[int, Hold] = {}
+        self.parts: dict[int, dict[str, AcquirePart]] = {}
+        """What each acquire of the session is for."""
         self.refusals: Counter[str] = Counter()
         self.happenings: list[Happening] = []
         self._jeopardy = False
@@ -89,10 +127,19 @@ class Stream:
         number = next(self._requests)
         self.asked[number] = request
         match request:
-            case Acquire():
-                self.names[request.acquire] = (request.name, request.mode)
-            case Release() | Cancel():
-                self.held.pop(request.acquire, None)
+            case Acquire(acquire, name, mode, _, _, terms):
+                self.parts[acquire] = by_name([AcquirePart(name, mode, terms)])
+            case AcquireAll(acquire, parts):
+                self.parts[acquire] = by_name(parts)
+            case Upgrade(acquire, shared, token):
+                self.parts[acquire] = by_name(
+                    [AcquirePart(self.held[shared].name, Mode.UPGRADE, Terms(upgrades=token))]
+                )
+            case Downgrade(acquire):
+                self._share(acquire)  # others may read from now on, told or not
+                self.held[acquire] = Hold(self.parts[acquire], self.held[acquire].token)
+            case Release(acquire) | Cancel(acquire):
+                self.held.pop(acquire, None)
             case Close():
                 self.held.clear()
                 self.state = "closes"
@@ -112,10 +159,10 @@ class Stream:
         request = self.asked.pop(request_id, None)
         assert request is not None, f"a second reply, or one to nothing: {outcome}"
         match request, outcome:
-            case (Acquire(acquire), Granted(told, token)):
+            case ((Acquire(acquire) | AcquireAll(acquire) | Upgrade(acquire)), Granted(told, token)):
                 assert told == acquire
                 self._hold(acquire, token)
-            case (Acquire(acquire), Queued()):
+            case ((Acquire(acquire) | AcquireAll(acquire) | Upgrade(acquire)), Queued()):
                 self.queued.add(acquire)
             case ((Open() | Resume()), Attached()):
                 self._attached(outcome)
@@ -136,7 +183,7 @@ class Stream:
                 self.queued.remove(acquire)
             case Lost(acquire, name, token, _):
                 held = self.held.pop(acquire)
-                assert (held[0], held[2]) == (name, token)
+                assert (held.name, held.token) == (name, token)
             case SessionEnded():
                 left = {**self.held, **self.asked, **dict.fromkeys(self.queued)}
                 assert not left, f"left in the dark: {self}, {left}"
@@ -151,18 +198,23 @@ class Stream:
         self.session = told.session
         self.token = told.resume_token or self.token
         self.state = "attached"
+        self.parts = self.world.parts.setdefault(self.session, self.parts)
         for claim in told.claims:
-            self.names[claim.acquire] = (claim.name, claim.mode)
+            assert {*self.parts[claim.acquire]} == {*(claim.names or [claim.name])}
+            if claim.held and claim.mode is Mode.SHARED and not claim.names:
+                self._share(claim.acquire)
             if claim.held:
                 self._hold(claim.acquire, claim.token)
             else:
                 self.queued.add(claim.acquire)
 
+    def _share(self, acquire: int) -> None:
+        self.parts[acquire] = by_name([AcquirePart(name, Mode.SHARED, Terms()) for name in self.parts[acquire]])
+
     def _hold(self, acquire: int, token: int) -> None:
-        name, mode = self.names[acquire]
         assert acquire not in self.held, "granted twice"
-        self.held[acquire] = (name, mode, token)
-        self.world.check_alone(self, name, mode, token)
+        self.held[acquire] = Hold(self.parts[acquire], token)
+        self.world.check_alone(self, self.held[acquire])
 
 
 class World:
@@ -181,8 +233,10 @@ class World:
         self.loop.set_exception_handler(lambda _, context: self.defects.append(context))
         self._tasks: set[asyncio.Task[None]] = set()
         self._granted: dict[str, int] = {}
+        self.parts: dict[int, dict[int, dict[str, AcquirePart]]] = {}
+        """What each session asked for."""
         self.deleted: set[int] = set()
-        """Tokens of entries that were deleted in the store by hand: whoever held them can only hear of it late."""
+        """Tokens of entries that were deleted in the store by hand."""
         for store, registry in zip(self.stores, self.registries, strict=True):
             self.do(store.start, registry)
 
@@ -220,18 +274,30 @@ class World:
         self.loop.advance(0.01)
         return stream
 
-    def check_alone(self, stream: Stream, name: str, mode: Mode, token: int) -> None:
-        """Nobody else believes to hold what this client was just told to hold."""
-        for other in self.streams:
-            for acquire, (held, other_mode, other_token) in other.held.items():
-                same = other.session == stream.session and other_token == token
-                if other_token in self.deleted:
-                    continue
-                if held == name and not same and Mode.EXCLUSIVE in (mode, other_mode):
-                    raise AssertionError(f"{name!r} granted to {stream} beside {other} ({acquire})")
-        if mode is Mode.EXCLUSIVE:
-            assert token >= self._granted.get(name, 0), "tokens grow from grant to grant"
-            self._granted[name] = token
+    def check_alone(self, stream: Stream, hold: Hold) -> None:
+        """Nobody else believes to hold what this client was just told to hold.
+
+        Whoever had a lock taken away by others, which the grace of no lease delays, can only hear of it late.
+        """
+        taken = self.deleted.union(*(store.evicted for store in self.stores))
+        if hold.token in taken:
+            return
+        believed = {
+            (other.session, held.token): held
+            for other in self.streams
+            for held in other.held.values()
+            if held.token not in taken
+        }
+        for name, part in hold.parts.items():
+            beside = {whose: held.parts[name] for whose, held in believed.items() if name in held.parts}
+            for (session, token), other in beside.items():
+                if (session, token) != (stream.session, hold.token):
+                    assert may_both_hold(part, other, token), f"{name!r} is {other} of {session:x} beside {stream}"
+            permits = sum(each.terms.permits for each in beside.values())
+            assert permits <= part.terms.limit, f"{permits} permits of {name!r} are held: {beside}"
+            if part.mode in (Mode.EXCLUSIVE, Mode.UPGRADE):
+                assert hold.token >= self._granted.get(name, 0), "tokens grow from grant to grant"
+                self._granted[name] = hold.token
 
     def quiesce(self) -> None:
         """Let everything through until nothing is under way."""

@@ -25,12 +25,18 @@ class ServerProcess:
 
     Args:
         etcd: `host:port` of one etcd endpoint or of several.
+        name: what it calls itself in session records; None means after its port.
         directory: where its log goes; None means a temporary folder of its own.
         extra_args: further flags of `lockstreamd`, for instance `("--outbox-events", "16")`.
     """
 
     def __init__(
-        self, etcd: str | Sequence[str], *, directory: Path | None = None, extra_args: Sequence[str] = ()
+        self,
+        etcd: str | Sequence[str],
+        *,
+        name: str | None = None,
+        directory: Path | None = None,
+        extra_args: Sequence[str] = (),
     ) -> None:
         self._temporary = None
         if directory is None:
@@ -39,12 +45,14 @@ class ServerProcess:
         self.port = free_port()
         self.target = f"{LOOPBACK}:{self.port}"
         """`host:port` for `lockstream.connect` and for gRPC channels."""
+        self.name = name or f"server-{self.port}"
+        """What it calls itself in session records."""
         self.process = ChildProcess(
             [
                 *(sys.executable, "-m", "lockstream_server"),
                 f"--listen={self.target}",
                 f"--etcd-endpoints={etcd if isinstance(etcd, str) else ','.join(etcd)}",
-                f"--server-name=server-{self.port}",
+                f"--server-name={self.name}",
                 "--log-format=json",
                 *extra_args,
             ],
@@ -66,11 +74,6 @@ class ServerProcess:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    @property
-    def name(self) -> str:
-        """What it calls itself in session records."""
-        return f"server-{self.port}"
 
     @property
     def pid(self) -> int:

@@ -10,15 +10,22 @@
 
 from __future__ import annotations
 
-from lockstream._client import Client, connect
+from lockstream._admin import Admin
+from lockstream._asks import Part
+from lockstream._client import Client
+from lockstream._connect import connect
 from lockstream._context import LockContext
+from lockstream._election import Election, Leader, Leadership, LeaderWatch
 from lockstream._errors import (
     AcquireCancelled,
     AcquireIdReused,
     AlreadyHeld,
     BadResumeToken,
     ConfigError,
+    Deadlock,
+    HistoryCompacted,
     InvalidArgument,
+    LimitMismatch,
     LockLost,
     LockstreamError,
     NotFound,
@@ -34,6 +41,8 @@ from lockstream._errors import (
     StaleToken,
     StoreUnavailable,
     Superseded,
+    UpgradeConflict,
+    Wait,
     WaitTimeout,
     WouldBlock,
     WrongState,
@@ -42,30 +51,56 @@ from lockstream._lock import Lock, Loss
 from lockstream._options import Options
 from lockstream._reasons import ErrorReason, LossReason
 from lockstream._session import Session
-from lockstream._views import ClaimView, EntryState, EntryView, LockView, SessionView
+from lockstream._views import (
+    ClaimView,
+    EntryState,
+    EntryView,
+    EvictionView,
+    LockView,
+    Mode,
+    SessionView,
+    TokenView,
+)
+from lockstream._watch import ChangeKind, LockChange, LockChanges, LocksSnapshot, LockWatch
 
 __all__ = [
     "AcquireCancelled",
     "AcquireIdReused",
+    "Admin",
     "AlreadyHeld",
     "BadResumeToken",
+    "ChangeKind",
     "ClaimView",
     "Client",
     "ConfigError",
+    "Deadlock",
+    "Election",
     "EntryState",
     "EntryView",
     "ErrorReason",
+    "EvictionView",
+    "HistoryCompacted",
     "InvalidArgument",
+    "Leader",
+    "LeaderWatch",
+    "Leadership",
+    "LimitMismatch",
     "Lock",
+    "LockChange",
+    "LockChanges",
     "LockContext",
     "LockLost",
     "LockView",
+    "LockWatch",
+    "LocksSnapshot",
     "LockstreamError",
     "Loss",
     "LossReason",
+    "Mode",
     "NotFound",
     "NotHeld",
     "Options",
+    "Part",
     "ProtocolError",
     "QuotaExceeded",
     "RemovedExternally",
@@ -79,6 +114,9 @@ __all__ = [
     "StaleToken",
     "StoreUnavailable",
     "Superseded",
+    "TokenView",
+    "UpgradeConflict",
+    "Wait",
     "WaitTimeout",
     "WouldBlock",
     "WrongState",

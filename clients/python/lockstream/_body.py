@@ -26,17 +26,21 @@ class Body:
         self._cancelling = task.cancelling()
         self._inside = True
         self._cancelled = False
-        lock.when_lost(self._lost)
+        self._lock = lock
+        lock.listen(self._over)
 
     def leave(self, exc_type: type[BaseException] | None) -> bool:
         """The body ended. True when it was our cancellation, and nobody else's, that ended it."""
         self._inside = False
+        self._lock.ignore(self._over)
         if not self._cancelled:
             return False
         ours_alone = self._task.uncancel() <= self._cancelling
         return ours_alone and exc_type is asyncio.CancelledError
 
-    def _lost(self, _reason: LossReason) -> None:
+    def _over(self, reason: LossReason | None) -> None:
+        if reason is None:
+            return  # the body released it itself
         if asyncio.current_task() is self._task:
             # The task found out by itself, in the middle of a call: it hears of it at its next
             # await, if still inside.

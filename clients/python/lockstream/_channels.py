@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from lockstream.v1 import service_pb2_grpc
+from lockstream.v1 import admin_pb2_grpc, service_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +47,7 @@ class Channel:
         else:
             self._channel = grpc.aio.secure_channel(endpoint, credentials, options=CHANNEL_OPTIONS)
         self.stub: service_pb2_grpc.LockServiceAsyncStub = service_pb2_grpc.LockServiceStub(self._channel)
+        self.admin: admin_pb2_grpc.AdminServiceAsyncStub = admin_pb2_grpc.AdminServiceStub(self._channel)
         self.streams = 0
 
     async def close(self) -> None:

@@ -1,48 +1,40 @@
-"""The client: where the servers are, the sessions opened there, and the reads."""
+"""The client: its sessions, what it can look up and watch, and its end."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, Unpack
 from weakref import WeakSet
 
-import grpc
-
-from lockstream import _dsn, _local
-from lockstream._channels import Channels
-from lockstream._context import AcquireOptions, LockContext, locked
-from lockstream._errors import ConfigError, InvalidArgument, WrongState
-from lockstream._options import OPTION_NAMES, Options
+from lockstream._admin import Admin
+from lockstream._calls import Calls
+from lockstream._context import (
+    AcquireAllOptions,
+    AcquireOptions,
+    LockAllContext,
+    LockContext,
+    SemaphoreOptions,
+    locked,
+)
+from lockstream._election import Election
+from lockstream._errors import InvalidArgument, WrongState
 from lockstream._reads import Reads
 from lockstream._session import Session
-from lockstream.v1 import session_pb2
+from lockstream._watch import LockWatch
+from lockstream.v1 import service_pb2, session_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from types import TracebackType
+
+    from lockstream._asks import Part
+    from lockstream._channels import Channels
+    from lockstream._local import LocalServer
+    from lockstream._options import Options
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-DEFAULT_TARGET = f"127.0.0.1:{_dsn.DEFAULT_PORT}"
-
-
-class ConnectOptions(TypedDict, total=False):
-    """The options of `connect`; see `Options`. They go before those in the connection string."""
-
-    ttl: float | None
-    grace: float | None
-    name: str
-    connect_timeout: float
-    backoff_min: float
-    backoff_max: float
-    ca: str | None
-    cert: str | None
-    key: str | None
 
 
 class Client(Reads):
@@ -51,10 +43,16 @@ class Client(Reads):
     Made by `connect`; closed by `close` or the end of `async with`.
     """
 
-    def __init__(self, channels: Channels, options: Options, local: _local.LocalServer | None) -> None:
-        super().__init__(channels, options)
+    def __init__(self, channels: Channels, options: Options, local: LocalServer | None) -> None:
+        calls = Calls(channels, options)
+        super().__init__(calls)
+        self.admin = Admin(calls)
+        """What operators may do to other people's locks."""
+        self._channels = channels
+        self._options = options
         self._local = local
         self._sessions: WeakSet[Session] = WeakSet()
+        self._watches: WeakSet[LockWatch] = WeakSet()
         self._shared: Session | None = None
         self._opening = asyncio.Lock()
         self._closed = False
@@ -102,16 +100,68 @@ class Client(Reads):
         """As `Session.locked`, in the client's own session."""
         return locked(lambda: self.lock(name, cancel_on_loss=cancel_on_loss, **options))
 
+    def semaphore(
+        self,
+        name: str,
+        limit: int,
+        *,
+        permits: int = 1,
+        cancel_on_loss: bool = True,
+        **options: Unpack[SemaphoreOptions],
+    ) -> LockContext:
+        """As `Session.semaphore`, in the client's own session."""
+        return self.lock(name, limit=limit, permits=permits, cancel_on_loss=cancel_on_loss, **options)
+
+    def lock_all(
+        self, parts: Iterable[str | Part], *, cancel_on_loss: bool = True, **options: Unpack[AcquireAllOptions]
+    ) -> LockContext:
+        """As `Session.lock_all`, in the client's own session."""
+        return LockAllContext(self.shared_session, parts, options, cancel_on_loss=cancel_on_loss)
+
     async def wait_until_free(self, name: str, *, wait: float | None = None) -> None:
         """As `Session.wait_until_free`, in the client's own session."""
         session = await self.shared_session()
         await session.wait_until_free(name, wait=wait)
 
+    def watch_locks(self, name: str | None = None, *, prefix: str | None = None, after_revision: int = 0) -> LockWatch:
+        """Watch one lock, or all whose names begin with `prefix`, or every lock. See `LockWatch`.
+
+        Args:
+            name: the lock.
+            prefix: what the names begin with.
+            after_revision: go on after this revision, `LockWatch.revision` of another watch, instead of beginning with
+                a snapshot.
+        """
+        if self._closed:
+            raise WrongState("the client is closed")
+        if name is not None and prefix is not None:
+            raise InvalidArgument("watch one name or a prefix, not both")
+        try:
+            request = service_pb2.WatchLocksRequest(after_revision=after_revision)
+            if name is None:
+                request.prefix = prefix or ""
+            else:
+                request.name = name
+        except (TypeError, ValueError) as error:
+            raise InvalidArgument(f"names are text, revisions are zero or more: {error}") from None
+        watch = LockWatch(self._channels, self._options, request)
+        self._watches.add(watch)
+        return watch
+
+    def election(self, name: str, *, session: Session | None = None) -> Election:
+        """The election of this name. Who campaigns does so in `session`; without one in the client's own."""
+
+        async def campaigning() -> Session:
+            return session or await self.shared_session()
+
+        return Election(name, campaigning, self, lambda: self.watch_locks(name))
+
     async def close(self) -> None:
-        """Close the sessions that are still open, which frees their locks, and the connections."""
+        """Close the sessions that are still open, which frees their locks, the watches and the connections."""
         if self._closed:
             return
         self._closed = True
+        await asyncio.gather(*(watch.close() for watch in self._watches))
         await asyncio.gather(*(session.__aexit__(None, None, None) for session in self._sessions if session.id))
         await self._channels.close()
         if self._local is not None:
@@ -139,95 +189,6 @@ class Client(Reads):
                 await session.open()
                 self._shared = session
             return self._shared
-
-
-class Connecting:
-    """What `connect` returns.
-
-    Await it for a client, or enter it with `async with` for one that is closed afterwards.
-    """
-
-    def __init__(self, target: str, options: ConnectOptions) -> None:
-        self._target, self._options = resolve(target, options)
-        self._client: Client | None = None
-
-    def __await__(self) -> Generator[Any, None, Client]:
-        """The client."""
-        return self._connect().__await__()
-
-    async def __aenter__(self) -> Client:
-        self._client = await self._connect()
-        return self._client
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._client is not None:
-            await self._client.close()
-
-    async def _connect(self) -> Client:
-        target, local = self._target, None
-        if target.local:
-            local = await _local.start()
-            target = _dsn.parse(local.target)
-        channels = Channels(target.endpoints, _credentials(target, self._options))
-        return Client(channels, self._options, local)
-
-
-def connect(target: str = DEFAULT_TARGET, **options: Unpack[ConnectOptions]) -> Connecting:
-    """Make a client for the servers at `target`.
-
-    Either `client = await connect(...)` or `async with connect(...) as client`.
-
-    Nothing is sent before the first session or read. The client belongs to the running event loop;
-    a process that forks makes its own afterwards, because gRPC's threads do not survive a fork.
-
-    Args:
-        target: `host:port,host2`, `unix:///path`, `lockstream://host?ttl=10s&name=worker`,
-        `lockstreams://` for TLS,
-            or `local:` for a server in this process. The port is 7420 unless stated.
-        options: see `Options`; each goes before the one in the connection string.
-
-    Raises:
-        ConfigError: the target or an option was not understood; the sentence names the part.
-    """
-    return Connecting(target, options)
-
-
-def resolve(text: str, stated: ConnectOptions) -> tuple[_dsn.Target, Options]:
-    """The target and the options of a connection string, with what was stated beside it."""
-    target = _dsn.parse(text)
-    for name in stated:
-        if name not in OPTION_NAMES:
-            raise ConfigError(f"unknown option {name!r}: known are {', '.join(sorted(OPTION_NAMES))}")
-    chosen: dict[str, Any] = {**target.options, **stated}
-    try:
-        options = Options(**chosen)
-    except TypeError as error:
-        raise ConfigError(f"an option is not of its type: {error}") from None
-    if (options.ca or options.cert) and not target.tls:
-        raise ConfigError("options 'ca', 'cert' and 'key' need TLS: use lockstreams://")
-    if not options.name:
-        options = replace(options, name=f"{socket.gethostname()}/{os.getpid()}")
-    return target, options
-
-
-def _credentials(target: _dsn.Target, options: Options) -> grpc.ChannelCredentials | None:
-    if not target.tls:
-        return None
-    return grpc.ssl_channel_credentials(
-        _contents("ca", options.ca), _contents("key", options.key), _contents("cert", options.cert)
-    )
-
-
-def _contents(option: str, path: str | None) -> bytes | None:
-    try:
-        return None if path is None else Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"option {option!r}: {error}") from None
 
 
 def _opening(options: Options, metadata: Mapping[str, str]) -> session_pb2.Open:

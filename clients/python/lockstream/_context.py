@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, ParamSpec, TypedDict, TypeVar
 
+from lockstream._asks import as_parts
 from lockstream._body import Body
-from lockstream._errors import LockLost, LockstreamError, WrongState
+from lockstream._errors import LockstreamError, WrongState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from types import TracebackType
 
+    from lockstream._asks import Part
     from lockstream._lock import Lock
     from lockstream._reasons import LossReason
     from lockstream._session import Session
@@ -20,14 +22,51 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class AcquireOptions(TypedDict, total=False):
-    """How a lock is asked for; see `Session.acquire`."""
+class WaitOptions(TypedDict, total=False):
+    """Who asks, and how long it waits; see `Session.acquire`."""
 
-    shared: bool
     wait: float | None
     owner: str | None
     on_wait: Callable[[int], object] | None
+
+
+class HoldOptions(WaitOptions, total=False):
+    """What is said of the hold; see `Session.acquire`."""
+
+    value: bytes
+    metadata: Mapping[str, str] | None
+    max_hold: float | None
+    yield_notice: float | None
+    request_yield: bool
+
+
+class TermOptions(HoldOptions, total=False):
+    """What is asked for, but for the callbacks that are given the lock; see `Session.acquire`."""
+
+    shared: bool
+    permits: int | None
+    limit: int | None
+    lock_delay: float | None
+    reentrant: bool
+
+
+class Callbacks(TypedDict, total=False):
+    """What is called with the lock; see `Session.acquire`."""
+
     on_lost: Callable[[Lock, LossReason], object] | None
+    on_yield: Callable[[Lock, float | None], object] | None
+
+
+class AcquireOptions(TermOptions, Callbacks, total=False):
+    """How a lock is asked for; see `Session.acquire`."""
+
+
+class SemaphoreOptions(HoldOptions, Callbacks, total=False):
+    """How permits are asked for; see `Session.semaphore`."""
+
+
+class AcquireAllOptions(WaitOptions, Callbacks, total=False):
+    """How several locks are asked for at once; see `Session.acquire_all`."""
 
 
 class LockContext:
@@ -57,8 +96,7 @@ class LockContext:
         """Acquire; raises as `Session.acquire`."""
         if self._lock is not None:
             raise WrongState(f"this context of lock {self._name!r} is in use; make another")
-        session = await self._session()
-        lock = self._lock = await session.acquire(self._name, **self._options)
+        lock = self._lock = await self._acquire(await self._session())
         if self._cancel_on_loss:
             self._body = Body(lock)
         return lock
@@ -78,14 +116,39 @@ class LockContext:
         self._lock = self._body = None
         assert lock is not None  # noqa: S101 - Python leaves only what it entered
         cancelled_by_loss = body is not None and body.leave(exc_type)
-        reason = lock.lost.reason
-        if reason is not None:
+        lost = lock.lost.error
+        if lost is not None:
             if exc is None or cancelled_by_loss:
-                raise LockLost(lock.name, lock.token, reason) from exc
+                raise lost from exc
         elif exc is None:
             await lock.release()
         elif lock.held:
             await _release_quietly(lock)
+
+    async def _acquire(self, session: Session) -> Lock:
+        return await session.acquire(self._name, **self._options)
+
+
+class LockAllContext(LockContext):
+    """Holds several locks, acquired at once, while the body of an `async with` runs."""
+
+    __slots__ = ("_all_options", "_parts")
+
+    def __init__(
+        self,
+        session: Callable[[], Awaitable[Session]],
+        parts: Iterable[str | Part],
+        options: AcquireAllOptions,
+        *,
+        cancel_on_loss: bool,
+    ) -> None:
+        self._parts = as_parts(parts)
+        self._all_options = options
+        names = ", ".join(part.name for part in self._parts)
+        super().__init__(session, names, {}, cancel_on_loss=cancel_on_loss)
+
+    async def _acquire(self, session: Session) -> Lock:
+        return await session.acquire_all(self._parts, **self._all_options)
 
 
 async def _release_quietly(lock: Lock) -> None:

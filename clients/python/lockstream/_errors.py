@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+import json
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -59,16 +60,20 @@ class ProtocolError(LockstreamError):
 class LockLost(LockstreamError):
     """A lock that was held is held no longer, and not because it was released.
 
-    Stop what it protects.
+    Stop what it protects. When an operator took it away, `detail` is the reason stated, and `actor` who did it.
     """
 
     reason: LossReason
 
-    def __init__(self, name: str, token: int, reason: LossReason) -> None:
-        super().__init__(f"lock {name!r} with token {token} was lost: {reason.name}")
+    def __init__(self, name: str, token: int, reason: LossReason, detail: str = "", actor: str = "") -> None:
+        by = f" by {actor}" if actor else ""
+        why = f": {detail}" if detail else ""
+        super().__init__(f"lock {name!r} with token {token} was lost: {reason.name}{by}{why}")
         self.name = name
         self.token = token
         self.reason = reason
+        self.detail = detail
+        self.actor = actor
 
 
 class InvalidArgument(LockstreamError, ValueError):
@@ -196,6 +201,54 @@ class RemovedExternally(LockstreamError):
     retryable = True
 
 
+class LimitMismatch(LockstreamError):
+    """Others hold or await permits of this name with another limit: `metadata["limit"]`."""
+
+    reason = ErrorReason.LIMIT_MISMATCH
+
+
+class UpgradeConflict(LockstreamError):
+    """A writer or another upgrade is in the queue already, and each would wait for the other.
+
+    The shared hold stands: release it and acquire exclusively.
+    """
+
+    reason = ErrorReason.UPGRADE_CONFLICT
+
+
+class Wait(NamedTuple):
+    """One owner of a session that waits for a lock."""
+
+    session_id: str
+    owner: str
+    name: str
+
+
+class Deadlock(LockstreamError):
+    """Waiting would have closed a cycle of owners who wait for each other; the place in the queue is given up.
+
+    Release what the owner holds before it tries again.
+    """
+
+    reason = ErrorReason.DEADLOCK
+    retryable = True
+
+    @property
+    def cycle(self) -> tuple[Wait, ...]:
+        """The waits, each for a lock that the next one's owner has. Empty when the server did not tell."""
+        try:
+            waits = json.loads(self.metadata.get("cycle", "[]"))
+            return tuple(Wait(wait["session"], wait["owner"], wait["name"]) for wait in waits)
+        except (ValueError, TypeError, KeyError):
+            return ()
+
+
+class HistoryCompacted(LockstreamError):
+    """The history from the stated revision on has been compacted away in etcd: begin with a new snapshot."""
+
+    reason = ErrorReason.HISTORY_COMPACTED
+
+
 class ErrorTable:
     """The one table from a server's reason to the exception that is raised for it."""
 
@@ -219,6 +272,10 @@ class ErrorTable:
         ErrorReason.NOT_FOUND: NotFound,
         ErrorReason.INTERNAL: ServerDefect,
         ErrorReason.REMOVED_EXTERNALLY: RemovedExternally,
+        ErrorReason.LIMIT_MISMATCH: LimitMismatch,
+        ErrorReason.UPGRADE_CONFLICT: UpgradeConflict,
+        ErrorReason.DEADLOCK: Deadlock,
+        ErrorReason.HISTORY_COMPACTED: HistoryCompacted,
     }
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lockstream import _snapshot
 from lockstream._claims import Claim, ClaimState
+from lockstream._durations import seconds
 from lockstream._errors import (
     LockstreamError,
     ServerDraining,
@@ -13,9 +14,9 @@ from lockstream._errors import (
     Superseded,
     from_status,
 )
-from lockstream._ledger import Ledger, seconds
-from lockstream._link import ACQUIRE, OPERATION_BITS, OPERATION_MASK, RELEASE, SESSION, Link
-from lockstream._reasons import LossReason
+from lockstream._ledger import Ledger
+from lockstream._link import ACQUIRE, CHANGE, OPERATION_BITS, OPERATION_MASK, RELEASE, SESSION, Link
+from lockstream._reasons import LossNotice, LossReason
 
 if TYPE_CHECKING:
     from google.rpc import status_pb2
@@ -45,13 +46,18 @@ def _greeting(ledger: Ledger, link: Link, reply: session_pb2.Reply, now: float) 
     if reply.HasField("attached"):
         if ledger.ended is None or ledger.closing is not None:
             ledger.attach(link, reply.attached)
+            for lost in reply.attached.evicted:
+                _lost(ledger, lost)
             _snapshot.settle(ledger, link, reply.attached.claims, now)
     elif reply.HasField("error"):
         link.attached.set_exception(from_status(reply.error))
 
 
 def _reply(ledger: Ledger, reply: session_pb2.Reply) -> None:
-    claim = ledger.claims.get(reply.request_id >> OPERATION_BITS)
+    subject = reply.request_id >> OPERATION_BITS
+    claim = ledger.claims.get(subject)
+    if claim is not None and reply.request_id == subject << OPERATION_BITS:
+        claim.unanswered = False
     match reply.WhichOneof("outcome"):
         case "granted":
             ledger.grant(reply.granted.acquire_id, reply.granted.token)
@@ -61,8 +67,10 @@ def _reply(ledger: Ledger, reply: session_pb2.Reply) -> None:
         case "queued":
             if claim is not None:
                 ledger.queue(claim, reply.queued.position)
+        case "downgraded" | "value_set" | "yield_asked":
+            ledger.changes.succeed(subject)
         case "error":
-            _failed(ledger, reply.request_id, claim, reply.error)
+            _failed(ledger, reply.request_id, reply.error)
         case "proof":
             ledger.prove(seconds(reply.proof.remaining))
         case "closed":
@@ -79,6 +87,12 @@ def _event(ledger: Ledger, event: session_pb2.Event) -> None:
             _wait_ended(ledger, event.wait_ended)
         case "lost":
             _lost(ledger, event.lost)
+        case "position_changed":
+            claim = ledger.claims.get(event.position_changed.acquire_id)
+            if claim is not None:
+                ledger.queue(claim, event.position_changed.position)
+        case "yield_requested":
+            _yield_requested(ledger, event.yield_requested)
         case "jeopardy":
             ledger.in_jeopardy = True
         case "safe":
@@ -101,7 +115,7 @@ def _wait_ended(ledger: Ledger, ended: session_pb2.WaitEnded) -> None:
     # Superseded, the session still has its queue places; the event that follows tells whether it is
     # still ours.
     if claim is not None and not isinstance(error, Superseded):
-        ledger.fail(claim, error)
+        ledger.end_wait(claim, error)
 
 
 def _lost(ledger: Ledger, lost: session_pb2.Lost) -> None:
@@ -110,21 +124,30 @@ def _lost(ledger: Ledger, lost: session_pb2.Lost) -> None:
     # Superseded, the session still has its locks; the event that follows tells whether it is still
     # ours.
     if claim is not None and claim.token == lost.token and reason is not LossReason.SUPERSEDED:
-        ledger.lose(claim, reason)
+        ledger.lose(claim, LossNotice(reason, lost.detail, lost.actor))
 
 
-def _failed(ledger: Ledger, request_id: int, claim: Claim | None, status: status_pb2.Status) -> None:
+def _yield_requested(ledger: Ledger, asked: session_pb2.YieldRequested) -> None:
+    claim = ledger.claims.get(asked.acquire_id)
+    if claim is not None and claim.state is ClaimState.HELD and claim.token == asked.token:
+        claim.hold.ask_to_yield(seconds(asked.remaining) if asked.HasField("remaining") else None)
+
+
+def _failed(ledger: Ledger, request_id: int, status: status_pb2.Status) -> None:
     error = from_status(status)
+    subject, operation = request_id >> OPERATION_BITS, request_id & OPERATION_MASK
     if isinstance(error, SessionExpired):
         ledger.end(error, LossReason.LEASE_EXPIRED)
     elif isinstance(error, Superseded):
         ledger.supersede(error)
     elif isinstance(error, ServerDraining):
         ledger.drain()  # what was asked stands, and is asked again after the resume
-    elif request_id & OPERATION_MASK == SESSION:
+    elif operation == SESSION:
         _session_request_failed(ledger)
-    elif claim is not None:
-        _claim_request_failed(ledger, request_id & OPERATION_MASK, claim, error)
+    elif operation == CHANGE:
+        ledger.changes.fail(subject, error)
+    elif (claim := ledger.claims.get(subject)) is not None:
+        _claim_request_failed(ledger, operation, claim, error)
 
 
 def _claim_request_failed(ledger: Ledger, operation: int, claim: Claim, error: LockstreamError) -> None:

@@ -28,7 +28,10 @@ from lockstream._reasons import LossReason
 from lockstream._stream import Stream
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from lockstream._channels import Channels
+    from lockstream._claims import Claim
     from lockstream._options import Options
     from lockstream.v1 import session_pb2
 
@@ -104,6 +107,24 @@ class Keeper:
             self._unheard()
         finally:
             await self.stop()
+
+    async def granted(self, claim: Claim) -> None:
+        """Wait for the grant of a claim. A caller who is cancelled, or gets an error, leaves nothing behind."""
+        ledger = self.ledger
+        if claim.until is not None and ledger.link is None:
+            self.arm()
+        try:
+            await claim.answer
+            ledger.confirm(claim, self.loop.time())
+        except BaseException:
+            ledger.abandon(claim)
+            raise
+
+    async def departed(self, names: Iterable[str], owner: str) -> None:
+        """Wait until whatever the owner gave up of these names is gone, so that it can ask for them again."""
+        departures = self.ledger.departures
+        while departures and (leaving := departures.first(names, owner)) is not None:
+            await asyncio.wait((leaving.answer,))
 
     async def _keep(self) -> None:
         """See that a stream speaks for the session, until it ends."""

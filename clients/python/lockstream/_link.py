@@ -11,16 +11,23 @@ if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import Callable
 
+    from lockstream._changes import Change
     from lockstream._claims import Claim
 
 MAX_FRAME_REQUESTS = 1024
 """Requests in one frame, at the most: a bound of the protocol."""
 
+MAX_FRAME_EXTRA_BYTES = 131_072
+"""Bytes of requests which say more than a name and an owner, in one frame.
+
+Together with as many plain requests as a frame may have this stays below the megabyte that servers take.
+"""
+
 # A request_id says what it is about, so that a reply finds its claim with no table of requests: the
-# acquire_id (or a count of session requests) in the upper bits, the operation in the lower two.
-OPERATION_BITS = 2
-OPERATION_MASK = 3
-ACQUIRE, RELEASE, CANCEL, SESSION = range(4)
+# acquire_id (or a count of changes, or of session requests) in the upper bits, the operation in the lower ones.
+OPERATION_BITS = 3
+OPERATION_MASK = 7
+ACQUIRE, RELEASE, CANCEL, CHANGE, SESSION = range(5)
 
 _NANOSECONDS = 1_000_000_000
 
@@ -33,6 +40,7 @@ class Link:
     """
 
     __slots__ = (
+        "_extra_bytes",
         "_frames",
         "_room",
         "_serial",
@@ -55,6 +63,7 @@ class Link:
         self.wake: Callable[[], None] = lambda: None
         self._frames: deque[session_pb2.SessionRequest] = deque()
         self._room = 0
+        self._extra_bytes = 0
         self._serial = 0
 
     def take(self) -> session_pb2.SessionRequest | None:
@@ -68,14 +77,21 @@ class Link:
 
     def acquire(self, claim: Claim, now: float) -> None:
         """Ask for a claim, with what is left of its wait."""
-        request = self._add()
+        ask = claim.ask
+        claim.unanswered = True
+        acquire: session_pb2.Acquire | session_pb2.AcquireAll | session_pb2.Upgrade
+        if ask.request is None:
+            request = self._add()
+            acquire = request.acquire
+            acquire.name = ask.name
+            acquire.owner = ask.owner
+            if ask.shared:
+                acquire.mode = lock_pb2.MODE_SHARED
+        else:
+            request = self._add_copy(ask.request)
+            acquire = getattr(request, request.WhichOneof("action") or "acquire")
         request.request_id = claim.acquire_id << OPERATION_BITS
-        acquire = request.acquire
         acquire.acquire_id = claim.acquire_id
-        acquire.name = claim.name
-        acquire.owner = claim.owner
-        if claim.shared:
-            acquire.mode = lock_pb2.MODE_SHARED
         if claim.wait is None:
             return  # unset is for ever
         if claim.until is None:
@@ -97,6 +113,10 @@ class Link:
         request = self._add()
         request.request_id = acquire_id << OPERATION_BITS | CANCEL
         request.cancel.acquire_id = acquire_id
+
+    def change(self, change: Change) -> None:
+        """Change something about a claim."""
+        self._add_copy(change.request).request_id = change.serial << OPERATION_BITS | CHANGE
 
     def open(self, opening: session_pb2.Open, now: float) -> None:
         """Begin a session."""
@@ -126,10 +146,20 @@ class Link:
         self._serial += 1
         return request
 
+    def _add_copy(self, message: session_pb2.Request) -> session_pb2.Request:
+        size = message.ByteSize()
+        if self._extra_bytes < size:
+            self._room = 0
+        request = self._add()
+        self._extra_bytes -= size
+        request.MergeFrom(message)
+        return request
+
     def _add(self) -> session_pb2.Request:
         if self._room == 0:
             self._frames.append(session_pb2.SessionRequest())
             self._room = MAX_FRAME_REQUESTS
+            self._extra_bytes = MAX_FRAME_EXTRA_BYTES
         self._room -= 1
         if self.idle:
             self.idle = False

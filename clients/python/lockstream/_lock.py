@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from lockstream._claims import Claim, ClaimState
-from lockstream._errors import LockLost, NotHeld
-from lockstream._reasons import LossReason
+from lockstream._asks import checked_wait, say_downgrade, say_value
+from lockstream._claims import ClaimState
+from lockstream._reasons import LossNotice, LossReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
 
-    from lockstream._ledger import Ledger
+    from lockstream._errors import LockLost
+    from lockstream._hold import Hold
+    from lockstream._keeper import Keeper
     from lockstream._session import Session
+    from lockstream.v1 import session_pb2
 
 
 class Loss:
@@ -22,12 +25,13 @@ class Loss:
     Reading it is safe from any thread.
     """
 
-    __slots__ = ("_claim", "_session", "_waiters")
+    __slots__ = ("_hold", "_session", "_waiters")
 
-    def __init__(self, session: Session, claim: Claim) -> None:
+    def __init__(self, session: Session, hold: Hold) -> None:
         self._session = session
-        self._claim = claim
+        self._hold = hold
         self._waiters: list[asyncio.Future[None]] = []
+        hold.listeners.append(self._wake)
 
     @property
     def reason(self) -> LossReason | None:
@@ -35,18 +39,34 @@ class Loss:
 
         Past the local deadline it counts as lost, noticed by others or not.
         """
-        claim = self._claim
-        if claim.loss is None and claim.state is ClaimState.HELD and self._session.remaining <= 0:
-            return LossReason.UNPROVEN
-        return claim.loss
+        notice = self._notice
+        return None if notice is None else notice.reason
+
+    @property
+    def detail(self) -> str:
+        """For FORCE_RELEASED the reason which the operator stated, else empty."""
+        notice = self._notice
+        return "" if notice is None else notice.detail
+
+    @property
+    def actor(self) -> str:
+        """For FORCE_RELEASED who the operator said to be, else empty."""
+        notice = self._notice
+        return "" if notice is None else notice.actor
+
+    @property
+    def error(self) -> LockLost | None:
+        """The exception that tells of the loss, or None."""
+        notice = self._notice
+        return None if notice is None else self._hold.lock_lost(notice)
 
     def is_set(self) -> bool:
         """Whether the lock was lost."""
-        return self.reason is not None
+        return self._notice is not None
 
     async def wait(self) -> LossReason | None:
         """Wait until the lock is lost, and tell why; or until it is released, which is None."""
-        while (reason := self.reason) is None and self._claim.state is ClaimState.HELD:
+        while (reason := self.reason) is None and self._hold.top.state is ClaimState.HELD:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             try:
@@ -59,8 +79,14 @@ class Loss:
         """As `wait`."""
         return self.wait().__await__()
 
-    def wake(self) -> None:
-        """The lock is lost or released: let whoever waits look again."""
+    @property
+    def _notice(self) -> LossNotice | None:
+        hold = self._hold
+        if hold.loss is None and hold.top.state is ClaimState.HELD and self._session.remaining <= 0:
+            return LossNotice(LossReason.UNPROVEN)
+        return hold.loss
+
+    def _wake(self, _reason: LossReason | None) -> None:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -71,36 +97,49 @@ class Loss:
 
 
 class Lock:
-    """A granted lock. It is held until `release`, or until it is lost."""
+    """A granted lock, or several that were acquired at once. It is held until `release`, or until it is lost."""
 
-    __slots__ = ("_claim", "_ledger", "_listeners", "_loss", "_session")
+    __slots__ = ("_entered", "_hold", "_keeper", "_loss", "_session")
 
-    def __init__(self, session: Session, ledger: Ledger, claim: Claim) -> None:
+    def __init__(self, session: Session, keeper: Keeper, hold: Hold) -> None:
         self._session = session
-        self._ledger = ledger
-        self._claim = claim
+        self._keeper = keeper
+        self._hold = hold
         self._loss: Loss | None = None
-        self._listeners: list[Callable[[LossReason], None]] | None = None
+        self._entered = 1
 
     @property
     def name(self) -> str:
-        """The name of the lock."""
-        return self._claim.name
+        """The name of the lock; of several the first."""
+        return self._hold.top.name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all locks that were acquired at once; else the one name."""
+        return self._hold.top.names
 
     @property
     def token(self) -> int:
-        """The fencing token. What the lock protects is to refuse anything older."""
-        return self._claim.token
+        """The fencing token. What the lock protects is to refuse anything older.
+
+        It is the same for all of several locks. An upgrade brings another.
+        """
+        return self._hold.top.token
 
     @property
     def shared(self) -> bool:
-        """Whether other shared holders may hold it too."""
-        return self._claim.shared
+        """Whether other shared holders may hold it too. Of several locks: all of them."""
+        return self._hold.top.shared
+
+    @property
+    def permits(self) -> int:
+        """How many permits of a semaphore it takes; 0 when it is none, or one of several locks."""
+        return self._hold.top.ask.permits
 
     @property
     def owner(self) -> str:
         """Who within the session holds it."""
-        return self._claim.owner
+        return self._hold.top.owner
 
     @property
     def session(self) -> Session:
@@ -110,57 +149,116 @@ class Lock:
     @property
     def held(self) -> bool:
         """Whether the lock is held at this moment, by the local clock."""
-        return self._claim.state is ClaimState.HELD and self._session.remaining > 0
+        return self._hold.top.state is ClaimState.HELD and self._session.remaining > 0
+
+    @property
+    def yield_requested(self) -> bool:
+        """Whether it was asked to be given up: somebody waits who wants it badly, or its `max_hold` is nearly over."""
+        return self._hold.yield_requested
 
     @property
     def lost(self) -> Loss:
         """The news of its loss: `is_set()`, `reason`, `await wait()`."""
         if self._loss is None:
-            self._loss = Loss(self._session, self._claim)
-            self.when_lost(self._tell_waiters)
+            self._loss = Loss(self._session, self._hold)
         return self._loss
 
     def check(self) -> None:
         """Raise LockLost when the lock was lost, NotHeld when it was released."""
-        reason = self.lost.reason
-        if reason is not None:
-            raise LockLost(self.name, self.token, reason)
-        if self._claim.state is not ClaimState.HELD:
-            raise NotHeld(f"lock {self.name!r} was released already")
+        lost = self.lost.error
+        if lost is not None:
+            raise lost
+        if self._hold.top.state is not ClaimState.HELD:
+            raise self._hold.error()
+
+    async def upgrade(self, *, wait: float | None = None) -> None:
+        """Make a shared lock exclusive, ahead of all who wait for it; `token` is another afterwards.
+
+        While it waits for the other readers to leave, the lock is held as before, and so it is when the upgrade fails
+        or is cancelled. `release` gives up all of it.
+
+        Args:
+            wait: None waits for as long as it takes, 0 or False does not wait at all, else seconds.
+
+        Raises:
+            UpgradeConflict: a writer or another upgrade waits already: release the lock and acquire it exclusively.
+            WouldBlock: others share it, and `wait` is 0.
+            WaitTimeout: others shared it for longer than `wait`.
+            LockLost: the lock was lost before, or meanwhile.
+            NotHeld: it was released before, or meanwhile.
+            WrongState: it is not shared, or an upgrade is under way.
+        """
+        wait = checked_wait(wait)
+        hold, keeper = self._hold, self._keeper
+        keeper.ledger.prepare_upgrade(hold, keeper.loop.time())
+        await keeper.departed(self.names, self.owner)
+        await keeper.granted(keeper.ledger.upgrade(hold, keeper.loop.time(), wait=wait))
+
+    async def downgrade(self) -> None:
+        """Make an exclusive lock shared; it keeps its token. On return the readers that waited behind it have joined.
+
+        It counts as shared from the call on, whatever comes of that. Safe to repeat when the outcome is unknown
+        (StoreUnavailable). Raises LockLost and NotHeld as `release`.
+        """
+        top = self._hold.top
+        answer = self._change(say_downgrade(top))
+        top.shared = True
+        await answer
+
+    async def set_value(self, value: bytes, metadata: Mapping[str, str] | None = None) -> None:
+        """Change what the lock shows to whoever reads or watches it; it is shown on return.
+
+        Safe to repeat when the outcome is unknown (StoreUnavailable).
+
+        Args:
+            value: at most 4096 bytes.
+            metadata: labels, which replace all there were; None for none.
+
+        Raises:
+            LockLost: the lock was lost.
+            NotHeld: it was released.
+            InvalidArgument: value or labels are too large, or none.
+        """
+        await self._change(say_value(self._hold.top, value, metadata or {}))
 
     async def release(self) -> None:
         """Give the lock up; it is free, or the next one's, on return.
 
-        A release that is interrupted still takes place. Raises LockLost when the lock was lost
-        before, NotHeld when it was released before, SessionExpired when the session ended before
-        the server answered.
+        Entered more than once (`reentrant`), it is left once. A release that is interrupted still takes place. Raises
+        LockLost when the lock was lost before, NotHeld when it was released before, SessionExpired when the session
+        ended before the server answered.
         """
-        claim, ledger = self._claim, self._ledger
-        answer = ledger.release(claim, asyncio.get_running_loop().time())
-        if self._loss is not None:
-            self._loss.wake()
+        if self._entered > 1:
+            self.check()
+            self._entered -= 1
+            return
+        hold, ledger = self._hold, self._keeper.ledger
+        answer = ledger.release(hold, self._keeper.loop.time())
+        hold.tell(None)
         try:
             await answer
         except BaseException:
-            ledger.abandon(claim)
+            ledger.forsake(hold)
             raise
 
-    def when_lost(self, listener: Callable[[LossReason], None]) -> None:
-        """Call `listener` on the event loop's thread when the lock is lost."""
-        if self._listeners is None:
-            self._listeners = []
-            self._claim.on_lost = self._tell
-        self._listeners.append(listener)
+    def enter(self) -> None:
+        """Hold the lock once more: it takes one `release` more to give it up. See `reentrant` of `Session.acquire`."""
+        self.check()
+        self._entered += 1
 
-    def _tell(self, reason: LossReason) -> None:
-        for listener in self._listeners or ():
-            listener(reason)
+    def listen(self, listener: Callable[[LossReason | None], None]) -> None:
+        """Call `listener` on the loop's thread when the lock is lost, with the reason, or released, with None."""
+        self._hold.listeners.append(listener)
 
-    def _tell_waiters(self, _reason: LossReason) -> None:
-        if self._loss is not None:
-            self._loss.wake()
+    def ignore(self, listener: Callable[[LossReason | None], None]) -> None:
+        """Take a `listen` back."""
+        self._hold.listeners.remove(listener)
+
+    def _change(self, request: session_pb2.Request) -> asyncio.Future[None]:
+        return self._keeper.ledger.change(self._hold, request, self._keeper.loop.time())
 
     def __repr__(self) -> str:
-        claim = self._claim
-        state = "lost" if claim.loss is not None else claim.state.value
-        return f"<Lock {claim.name!r} {state} token={claim.token}>"
+        top = self._hold.top
+        state = "lost" if self._hold.loss is not None else top.state.value
+        names = ", ".join(map(repr, top.names))
+        return f"<Lock {names} {state} token={top.token}>"

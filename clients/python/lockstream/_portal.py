@@ -24,8 +24,16 @@ class Portal:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._closed = False
+        self._posting = threading.Lock()
+        """Held to post to the loop: whatever is posted comes before the end, and is answered."""
         self._thread = threading.Thread(target=self._run, name="lockstream", daemon=True)
         self._thread.start()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more calls."""
+        return self._closed
 
     def call(
         self,
@@ -35,24 +43,33 @@ class Portal:
         """Run a coroutine function on the loop and block until it returns.
 
         When the blocked thread is interrupted (KeyboardInterrupt) the coroutine is cancelled, and
-        if it had a result already, `undo` is run with it. WrongState once the portal is closed.
+        if it had a result already, `undo` is run with it. WrongState once the portal is closed, and on the
+        loop's own thread, which would wait for itself.
         """
-        if self._loop.is_closed():
-            raise WrongState("the client is closed")
+        if threading.current_thread() is self._thread:
+            raise WrongState("a callback must not wait for the client that calls it: let another thread do this")
         call = _Call(function, undo)
         try:
-            self._loop.call_soon_threadsafe(call.start)
-            return call.answer.result()
+            if self._post(call.start):
+                return call.answer.result()
         except BaseException:
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(call.abandon)
+            self._post(call.abandon)
             raise
+        raise WrongState("the client is closed")
 
     def close(self) -> None:
         """End the loop: calls that still block fail with WrongState."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._loop.stop)
+        if self._post(self._loop.stop, last=True):
             self._thread.join()
+
+    def _post(self, callback: Callable[[], None], *, last: bool = False) -> bool:
+        """Have the loop call something. False if it takes nothing any more."""
+        with self._posting:
+            if self._closed:
+                return False
+            self._closed = last
+            self._loop.call_soon_threadsafe(callback)
+            return True
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -76,6 +93,7 @@ class _Call(Generic[T]):
     def start(self) -> None:
         if not self._abandoned:
             self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task.add_done_callback(self._ended)
 
     def abandon(self) -> None:
         """Nobody waits for the answer any more."""
@@ -85,18 +103,22 @@ class _Call(Generic[T]):
             return
         if not task.done():
             task.cancel()
-        elif not self.answer.exception() and self._undo is not None:
+        elif not task.cancelled() and not self.answer.exception() and self._undo is not None:
             self._task = asyncio.get_running_loop().create_task(self._take_back(self._undo))
 
     async def _run(self) -> None:
         try:
             result = await self._function()
         except asyncio.CancelledError:
-            self.answer.set_exception(WrongState("the client was closed"))
+            raise  # `_ended` tells
         except BaseException as error:  # noqa: BLE001 - whatever it is belongs to the calling thread
             self.answer.set_exception(error)
         else:
             self.answer.set_result(result)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():  # perhaps before it took its first step
+            self.answer.set_exception(WrongState("the client was closed"))
 
     async def _take_back(self, undo: Callable[[T], Awaitable[object]]) -> None:
         await undo(self.answer.result())

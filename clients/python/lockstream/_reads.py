@@ -1,35 +1,35 @@
-"""The unary calls of a client, tried at one endpoint after the other."""
+"""What a client can look up: locks, sessions, tokens and evictions."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-import grpc
-
-from lockstream._backoff import Backoff
-from lockstream._errors import (
-    LockstreamError,
-    ServerDraining,
-    ServerUnavailable,
-    StoreUnavailable,
-    from_rpc,
+from lockstream._errors import HistoryCompacted
+from lockstream._views import (
+    EvictionView,
+    LockView,
+    SessionView,
+    TokenView,
+    eviction_view,
+    lock_view,
+    session_view,
 )
-from lockstream._views import LockView, SessionView, lock_view, session_view
-from lockstream.v1 import service_pb2, service_pb2_grpc
+from lockstream.v1 import service_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from lockstream._channels import Channels
-    from lockstream._options import Options
-
-Response = TypeVar("Response")
-
-ELSEWHERE = (ServerUnavailable, ServerDraining, StoreUnavailable)
-"""Failures that another endpoint, or a later attempt, may not have. Reads are safe to repeat."""
+    from lockstream._calls import Calls
+    from lockstream._channels import Channel
 
 PAGE_SIZE = 1000
+"""Locks or sessions in one answer: the most that a server gives."""
+
+LISTING_ATTEMPTS = 3
+"""How often a listing is begun. It is begun again when etcd's compaction, minutes apart, comes between two pages."""
+
+Listing: TypeAlias = service_pb2.ListLocksRequest | service_pb2.ListSessionsRequest
+Page = TypeVar("Page", service_pb2.ListLocksResponse, service_pb2.ListSessionsResponse)
 
 
 class Reads:
@@ -38,65 +38,86 @@ class Reads:
     Every method raises a LockstreamError when no endpoint answers in time.
     """
 
-    def __init__(self, channels: Channels, options: Options) -> None:
-        self._channels = channels
-        self._options = options
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
 
     async def get_lock(self, name: str, *, linearizable: bool = False) -> LockView:
         """One lock, by the answering server's view or, `linearizable`, by etcd's newest state."""
         request = service_pb2.GetLockRequest(name=name, linearizable=linearizable)
-        response = await self._call(lambda stub, limit: stub.GetLock(request, timeout=limit))
+        response = await self._calls.make(lambda channel, limit: channel.stub.GetLock(request, timeout=limit))
         return lock_view(response.lock, response.revision)
 
-    async def list_locks(self, prefix: str = "") -> list[LockView]:
-        """The locks that are held or awaited and whose names begin with `prefix`, by name."""
-        request = service_pb2.ListLocksRequest(prefix=prefix, page_size=PAGE_SIZE)
-        locks: list[LockView] = []
-        while True:
-            page = await self._call(lambda stub, limit: stub.ListLocks(request, timeout=limit))
-            locks += (lock_view(lock, page.revision) for lock in page.locks)
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                return locks
+    async def list_locks(
+        self, prefix: str = "", *, held: bool = False, contended: bool = False, session_id: str = ""
+    ) -> list[LockView]:
+        """The locks that are held or awaited and whose names begin with `prefix`, by name, at one revision.
+
+        Args:
+            prefix: only names that begin with this.
+            held: only locks that somebody holds, or that a lock delay keeps taken.
+            contended: only locks for which somebody waits.
+            session_id: only locks that this session holds or awaits.
+        """
+        request = service_pb2.ListLocksRequest(
+            prefix=prefix, page_size=PAGE_SIZE, held=held, contended=contended, session_id=session_id
+        )
+        pages = await self._pages(request, lambda channel, limit: channel.stub.ListLocks(request, timeout=limit))
+        return [lock_view(lock, page.revision) for page in pages for lock in page.locks]
 
     async def check_token(self, name: str, token: int) -> bool:
         """Whether this fencing token holds the lock at this moment. Linearizable."""
+        return (await self.inspect_token(name, token)).held
+
+    async def inspect_token(self, name: str, token: int) -> TokenView:
+        """As `check_token`, with the revision at which that was so and the highest token known to have been granted.
+
+        What guards something can learn from it how far it has to have seen, after a restart for instance.
+        """
         request = service_pb2.CheckTokenRequest(name=name, token=token)
-        response = await self._call(lambda stub, limit: stub.CheckToken(request, timeout=limit))
-        return response.held
+        response = await self._calls.make(lambda channel, limit: channel.stub.CheckToken(request, timeout=limit))
+        return TokenView(held=response.held, highest_token=response.highest_token, revision=response.revision)
 
     async def get_session(self, session_id: str) -> SessionView:
         """One session; NotFound when there is none."""
         request = service_pb2.GetSessionRequest(session_id=session_id)
-        response = await self._call(lambda stub, limit: stub.GetSession(request, timeout=limit))
+        response = await self._calls.make(lambda channel, limit: channel.stub.GetSession(request, timeout=limit))
         return session_view(response.session, response.revision)
 
-    async def list_sessions(self) -> list[SessionView]:
-        """The live sessions of the whole service, by identifier."""
-        request = service_pb2.ListSessionsRequest(page_size=PAGE_SIZE)
-        sessions: list[SessionView] = []
-        while True:
-            page = await self._call(lambda stub, limit: stub.ListSessions(request, timeout=limit))
-            sessions += (session_view(session, page.revision) for session in page.sessions)
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                return sessions
+    async def list_sessions(self, *, client_name: str = "", server: str = "") -> list[SessionView]:
+        """The live sessions of the whole service, by identifier, at one revision.
 
-    async def _call(
-        self,
-        call: Callable[[service_pb2_grpc.LockServiceAsyncStub, float], Awaitable[Response]],
-    ) -> Response:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._options.connect_timeout
-        backoff = Backoff(self._options.backoff_min, self._options.backoff_max)
+        Args:
+            client_name: only sessions whose client gave itself this name.
+            server: only sessions attached to this server, or last attached to it.
+        """
+        request = service_pb2.ListSessionsRequest(page_size=PAGE_SIZE, client_name=client_name, server=server)
+        pages = await self._pages(request, lambda channel, limit: channel.stub.ListSessions(request, timeout=limit))
+        return [session_view(session, page.revision) for page in pages for session in page.sessions]
+
+    async def list_evictions(self, name: str = "", *, session_id: str = "") -> list[EvictionView]:
+        """Who was evicted within the last hour, the newest first, a thousand at the most.
+
+        Args:
+            name: only evictions from this lock.
+            session_id: only evictions of this session.
+        """
+        request = service_pb2.ListEvictionsRequest(name=name, session_id=session_id)
+        response = await self._calls.make(lambda channel, limit: channel.stub.ListEvictions(request, timeout=limit))
+        return [eviction_view(eviction) for eviction in response.evictions]
+
+    async def _pages(self, request: Listing, call: Callable[[Channel, float], Awaitable[Page]]) -> list[Page]:
+        """Every page that `call` fetches with `request`, all of one revision."""
+        attempts = 0
         while True:
-            channel = self._channels.current()
+            pages: list[Page] = []
+            request.page_token = ""
             try:
-                return await call(channel.stub, max(deadline - loop.time(), 0.001))
-            except grpc.aio.AioRpcError as failure:
-                error: LockstreamError = from_rpc(failure)
-            pause = backoff.next()
-            if not isinstance(error, ELSEWHERE) or loop.time() + pause >= deadline:
-                raise error
-            self._channels.failed(channel)
-            await asyncio.sleep(pause)
+                while not pages or request.page_token:
+                    pages.append(await self._calls.make(call))
+                    request.page_token = pages[-1].next_page_token
+            except HistoryCompacted:
+                attempts += 1
+                if attempts == LISTING_ATTEMPTS:
+                    raise
+            else:
+                return pages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import NamedTuple
 
 
 class ErrorReason(enum.Enum):
@@ -30,6 +31,10 @@ class ErrorReason(enum.Enum):
     NOT_FOUND = 17
     INTERNAL = 18
     REMOVED_EXTERNALLY = 19
+    LIMIT_MISMATCH = 20
+    UPGRADE_CONFLICT = 21
+    DEADLOCK = 22
+    HISTORY_COMPACTED = 23
 
 
 class LossReason(enum.Enum):
@@ -43,3 +48,17 @@ class LossReason(enum.Enum):
     """Nobody could prove in time that the lease lives: the server could not, or was out of reach."""
     SUPERSEDED = 4
     """Another stream resumed the session and speaks for it now."""
+    FORCE_RELEASED = 5
+    """An operator took the lock away. `Loss.detail` and `Loss.actor` say why and who."""
+    MAX_HOLD_EXCEEDED = 6
+    """It was held for longer than its `max_hold`."""
+
+
+class LossNotice(NamedTuple):
+    """What is known of a loss."""
+
+    reason: LossReason
+    detail: str = ""
+    """For FORCE_RELEASED: the reason which the operator stated."""
+    actor: str = ""
+    """For FORCE_RELEASED: who the operator said to be."""

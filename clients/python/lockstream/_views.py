@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from lockstream._ledger import seconds
+from lockstream._durations import seconds
 from lockstream.v1 import lock_pb2, service_pb2, session_pb2
 
 if TYPE_CHECKING:
@@ -21,11 +21,24 @@ class EntryState(enum.Enum):
 
     WAITING = 1
     HELD = 2
+    DELAY = 3
+    """Nobody holds the lock, but it stays taken for a while, because whoever held it was lost."""
+
+
+class Mode(enum.Enum):
+    """Beside which other entries of the name an entry may be granted."""
+
+    EXCLUSIVE = 1
+    SHARED = 2
+    PERMITS = 3
+    """Some of the permits that the name has."""
+    UPGRADE = 4
+    """A shared hold that is to become, or became, exclusive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryView:
-    """One acquire in the queue of a lock.
+    """One acquire in the queue of a lock. Durations are in seconds.
 
     A foreign one, such as `etcdctl lock`, has an empty `session_id`.
     """
@@ -33,13 +46,32 @@ class EntryView:
     session_id: str
     acquire_id: int
     owner: str
-    shared: bool
+    mode: Mode
     state: EntryState
     token: int
     position: int
     """Place among the waiters, from 1. 0 when held."""
     queued_at: datetime | None
     granted_at: datetime | None
+    permits: int
+    """How many permits it takes; 0 for another mode."""
+    limit: int
+    """How many permits the name has; 0 for another mode."""
+    value: bytes
+    metadata: Mapping[str, str]
+    estimated_wait: float | None
+    """About how long it still has to wait, judged by recent holds. None when held, or when nothing is known."""
+    max_hold: float | None
+    """How long the hold may last; None for ever."""
+    lock_delay: float | None
+    """How long the name stays taken when the session is lost; None not at all."""
+    asks_yield: bool
+    """Whether this waiter asked the holders to yield."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether other shared holders may hold the lock beside it."""
+        return self.mode is Mode.SHARED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,18 +95,63 @@ class LockView:
         """Who waits for it."""
         return tuple(entry for entry in self.entries if entry.state is EntryState.WAITING)
 
+    @property
+    def delayed(self) -> bool:
+        """Whether it stays taken for a while because whoever held it was lost."""
+        return any(entry.state is EntryState.DELAY for entry in self.entries)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenView:
+    """How a fencing token of a lock stood at one revision. See `Client.inspect_token`."""
+
+    held: bool
+    """Whether the token held the lock."""
+    highest_token: int
+    """The highest token of the lock that the answering server knows to have been granted; 0 when it knows none.
+
+    Another server may have granted a higher one within the last moment; whatever is granted after `revision` has a
+    higher one than `revision`.
+    """
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvictionView:
+    """The record of a hold, or a session, that was ended by somebody else than its client."""
+
+    name: str
+    """The lock. Empty for the record of a session; those of its holds name them."""
+    session_id: str
+    acquire_id: int
+    """The acquire that was evicted; 0 for a session."""
+    token: int
+    """The fencing token that counts no longer; 0 for a session."""
+    reason: str
+    """Why, in the words of whoever did it, or the name of a `LossReason`."""
+    actor: str
+    """Who said to have done it; the server for a hold that lasted too long."""
+    evicted_at: datetime | None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimView:
-    """One lock that a session holds or awaits."""
+    """One acquire of a session, which holds or waits."""
 
     acquire_id: int
     name: str
-    shared: bool
+    names: tuple[str, ...]
+    """Every name of it, in the order of the asking; one unless several were asked for at once."""
+    mode: Mode
     owner: str
     state: EntryState
     token: int
     position: int
+
+    @property
+    def shared(self) -> bool:
+        """Whether other shared holders may hold the lock beside it."""
+        return self.mode is Mode.SHARED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +172,7 @@ class SessionView:
 
 def lock_view(lock: lock_pb2.Lock, revision: int) -> LockView:
     """A lock as a value."""
-    return LockView(name=lock.name, entries=tuple(map(_entry_view, lock.entries)), revision=revision)
+    return LockView(name=lock.name, entries=tuple(map(entry_view, lock.entries)), revision=revision)
 
 
 def session_view(session: service_pb2.Session, revision: int) -> SessionView:
@@ -114,17 +191,39 @@ def session_view(session: service_pb2.Session, revision: int) -> SessionView:
     )
 
 
-def _entry_view(entry: lock_pb2.Entry) -> EntryView:
+def entry_view(entry: lock_pb2.Entry) -> EntryView:
+    """An entry as a value."""
     return EntryView(
         session_id=entry.session_id,
         acquire_id=entry.acquire_id,
         owner=entry.owner,
-        shared=entry.mode == lock_pb2.MODE_SHARED,
+        mode=Mode(entry.mode),
         state=EntryState(entry.state),
         token=entry.token,
         position=entry.position,
         queued_at=_moment(entry.queued_at) if entry.HasField("queued_at") else None,
         granted_at=_moment(entry.granted_at) if entry.HasField("granted_at") else None,
+        permits=entry.permits,
+        limit=entry.limit,
+        value=entry.value,
+        metadata=dict(entry.metadata),
+        estimated_wait=seconds(entry.estimated_wait) if entry.HasField("estimated_wait") else None,
+        max_hold=seconds(entry.max_hold) if entry.HasField("max_hold") else None,
+        lock_delay=seconds(entry.lock_delay) if entry.HasField("lock_delay") else None,
+        asks_yield=entry.asks_yield,
+    )
+
+
+def eviction_view(eviction: lock_pb2.Eviction) -> EvictionView:
+    """The record of an eviction as a value."""
+    return EvictionView(
+        name=eviction.name,
+        session_id=eviction.session_id,
+        acquire_id=eviction.acquire_id,
+        token=eviction.token,
+        reason=eviction.reason,
+        actor=eviction.actor,
+        evicted_at=_moment(eviction.evicted_at) if eviction.HasField("evicted_at") else None,
     )
 
 
@@ -132,7 +231,8 @@ def _claim_view(claim: session_pb2.Claim) -> ClaimView:
     return ClaimView(
         acquire_id=claim.acquire_id,
         name=claim.name,
-        shared=claim.mode == lock_pb2.MODE_SHARED,
+        names=tuple(claim.names) or (claim.name,),
+        mode=Mode(claim.mode),
         owner=claim.owner,
         state=EntryState(claim.state),
         token=claim.token,

@@ -27,6 +27,10 @@ class Reason(Enum):
     NOT_FOUND = "not found"
     INTERNAL = "internal"
     REMOVED_EXTERNALLY = "removed externally"
+    LIMIT_MISMATCH = "limit mismatch"
+    UPGRADE_CONFLICT = "upgrade conflict"
+    DEADLOCK = "deadlock"
+    HISTORY_COMPACTED = "history compacted"
 
 
 class Nature(NamedTuple):
@@ -58,6 +62,10 @@ NATURES: Mapping[Reason, Nature] = {
     Reason.NOT_FOUND: Nature(retryable=False, outcome_settled=True),
     Reason.INTERNAL: Nature(retryable=False, outcome_settled=False),
     Reason.REMOVED_EXTERNALLY: Nature(retryable=True, outcome_settled=True),
+    Reason.LIMIT_MISMATCH: Nature(retryable=False, outcome_settled=True),
+    Reason.UPGRADE_CONFLICT: Nature(retryable=False, outcome_settled=True),
+    Reason.DEADLOCK: Nature(retryable=True, outcome_settled=True),
+    Reason.HISTORY_COMPACTED: Nature(retryable=False, outcome_settled=True),
 }
 
 
@@ -96,7 +104,7 @@ def invalid(field: str, detail: str) -> LockError:
     return LockError(Reason.INVALID_ARGUMENT, f"{field}: {detail}", field=field)
 
 
-def quota_exceeded(limit: str, maximum: int, detail: str) -> LockError:
-    """A QUOTA_EXCEEDED that names the bound and its value."""
-    metadata = {"limit": limit, "maximum": str(maximum)}
-    return LockError(Reason.QUOTA_EXCEEDED, f"{detail} ({limit} is {maximum})", metadata=metadata)
+def quota_exceeded(limit: str, maximum: float, current: float, detail: str) -> LockError:
+    """A QUOTA_EXCEEDED that names the bound, its value and the figure it has now."""
+    metadata = {"limit": limit, "maximum": f"{maximum:g}", "current": f"{current:g}"}
+    return LockError(Reason.QUOTA_EXCEEDED, f"{detail} ({limit} is {maximum:g}, now {current:g})", metadata=metadata)

@@ -5,10 +5,10 @@ from enum import Enum
 from typing import NamedTuple
 
 from lockstream_server.core.errors import LockError
-from lockstream_server.core.model import Mode
+from lockstream_server.core.model import PLAIN, Mode, Terms
 
 NO_WAIT = 0.0
-"""The wait of an acquire that does not wait. Clients cannot say zero by accident: convert refuses it as a timeout."""
+"""The wait of an acquire that does not wait. Clients cannot say zero by accident: it is refused as a timeout."""
 
 
 class LossReason(Enum):
@@ -18,6 +18,8 @@ class LossReason(Enum):
     REMOVED_EXTERNALLY = "removed externally"
     UNPROVEN = "unproven"
     SUPERSEDED = "superseded"
+    FORCE_RELEASED = "force released"
+    MAX_HOLD_EXCEEDED = "max hold exceeded"
 
 
 # Requests.
@@ -59,6 +61,57 @@ class Acquire(NamedTuple):
     owner: str
     wait: float | None
     """Seconds; None for ever, NO_WAIT for not at all."""
+    terms: Terms = PLAIN
+
+
+class AcquirePart(NamedTuple):
+    """One of several locks."""
+
+    name: str
+    mode: Mode
+    terms: Terms
+
+
+class AcquireAll(NamedTuple):
+    """Ask for several locks at once."""
+
+    acquire: int
+    parts: Sequence[AcquirePart]
+    owner: str
+    wait: float | None
+
+
+class Upgrade(NamedTuple):
+    """Ask for a shared hold to become exclusive."""
+
+    acquire: int
+    shared: int
+    """The acquire that holds."""
+    token: int
+    """Its fencing token."""
+    wait: float | None
+
+
+class Downgrade(NamedTuple):
+    """Make an exclusive hold shared."""
+
+    acquire: int
+    token: int
+
+
+class SetValue(NamedTuple):
+    """Change what a hold says of itself."""
+
+    acquire: int
+    token: int
+    value: bytes
+    metadata: Mapping[str, str]
+
+
+class RequestYield(NamedTuple):
+    """Ask those who hold what an acquire waits for to yield."""
+
+    acquire: int
 
 
 class Release(NamedTuple):
@@ -74,7 +127,20 @@ class Cancel(NamedTuple):
     acquire: int
 
 
-Request = Open | Resume | Heartbeat | Close | Acquire | Release | Cancel
+Request = (
+    Open
+    | Resume
+    | Heartbeat
+    | Close
+    | Acquire
+    | AcquireAll
+    | Upgrade
+    | Downgrade
+    | SetValue
+    | RequestYield
+    | Release
+    | Cancel
+)
 
 
 # What is said of a session's locks.
@@ -91,6 +157,8 @@ class Claim(NamedTuple):
     token: int
     position: int
     """Among the waiters, from 1; 0 when held."""
+    names: Sequence[str] = ()
+    """All of them, when there are several."""
 
 
 class Attached(NamedTuple):
@@ -106,6 +174,8 @@ class Attached(NamedTuple):
     claims: Sequence[Claim]
     server: str
     generation: int
+    evicted: Sequence["Lost"] = ()
+    """What others ended of it in the last hour."""
 
 
 class Proof(NamedTuple):
@@ -143,7 +213,21 @@ class Cancelled(NamedTuple):
     was_granted: bool
 
 
-Outcome = Attached | Proof | Closed | Granted | Queued | Released | Cancelled | LockError
+class Downgraded(NamedTuple):
+    """The hold is shared now."""
+
+
+class ValueSet(NamedTuple):
+    """The value stands in the store."""
+
+
+class YieldAsked(NamedTuple):
+    """The wish stands in the store."""
+
+
+Outcome = (
+    Attached | Proof | Closed | Granted | Queued | Released | Cancelled | Downgraded | ValueSet | YieldAsked | LockError
+)
 
 
 class WaitEnded(NamedTuple):
@@ -160,6 +244,27 @@ class Lost(NamedTuple):
     name: str
     token: int
     reason: LossReason
+    detail: str = ""
+    """What whoever took it away said."""
+    actor: str = ""
+    """Who took it away."""
+
+
+class PositionChanged(NamedTuple):
+    """A waiter moved up."""
+
+    acquire: int
+    position: int
+
+
+class YieldRequested(NamedTuple):
+    """The holder is asked to give the lock up."""
+
+    acquire: int
+    name: str
+    token: int
+    remaining: float | None
+    """Seconds until the hold is evicted; None when a waiter asks."""
 
 
 class Jeopardy(NamedTuple):
@@ -187,7 +292,7 @@ class SessionEnded(NamedTuple):
     error: LockError
 
 
-Happening = Granted | WaitEnded | Lost | Jeopardy | Safe | Draining | SessionEnded
+Happening = Granted | WaitEnded | Lost | PositionChanged | YieldRequested | Jeopardy | Safe | Draining | SessionEnded
 
 
 class Reply(NamedTuple):

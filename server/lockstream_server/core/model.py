@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import Enum
+from types import MappingProxyType
 from typing import NamedTuple
 
 from lockstream_server.core.errors import invalid
@@ -18,6 +19,48 @@ class Mode(Enum):
 
     EXCLUSIVE = "exclusive"
     SHARED = "shared"
+    PERMITS = "permits"
+    UPGRADE = "upgrade"
+    """A shared hold that is to become exclusive."""
+
+
+class Terms(NamedTuple):
+    """What an acquire says beyond its mode. Most say nothing of it; see `PLAIN`."""
+
+    permits: int = 0
+    """How many permits it takes."""
+    limit: int = 0
+    """How many permits the name has, according to it."""
+    parts: int = 0
+    """How many names the acquire has, if it has several: with fewer entries than that it is lost."""
+    upgrades: int = 0
+    """The token of the shared hold that an upgrade is for."""
+    shadow_of: int = 0
+    """The token of the hold for which this entry is a lock delay; such an entry stands where that hold stood."""
+    value: bytes = b""
+    metadata: Mapping[str, str] = MappingProxyType({})
+    max_hold: float = 0.0
+    """Seconds; 0 for no limit."""
+    yield_notice: float = 0.0
+    """Seconds before the end of the longest hold at which the holder is asked to yield."""
+    held_until: float = 0.0
+    """Seconds since the epoch at which a limited hold ends; 0 before it was granted."""
+    lock_delay: float = 0.0
+    """Seconds for which the name stays taken once the session is lost."""
+    delay_lease: int = 0
+    """Of a lock delay: the lease that keeps it."""
+    asks_yield: bool = False
+    """Whether this waiter has asked the holders to yield."""
+
+
+PLAIN = Terms()
+
+
+class EvictionKind(Enum):
+    """What ended a hold."""
+
+    FORCE_RELEASED = "force released"
+    MAX_HOLD_EXCEEDED = "max hold exceeded"
 
 
 class EntryRecord(NamedTuple):
@@ -29,6 +72,30 @@ class EntryRecord(NamedTuple):
     owner: str = ""
     queued_at: float = 0.0
     """Seconds since the epoch by the proposing server's wall clock; for people to read, nothing depends on it."""
+    terms: Terms = PLAIN
+
+    def asks_for(self) -> tuple[object, ...]:
+        """What tells one acquire from another: on whose behalf it asks for what."""
+        terms = self.terms
+        return self.owner, self.mode, terms.permits, terms.limit, terms.parts, terms.upgrades
+
+
+class EvictionRecord(NamedTuple):
+    """That a hold, or a whole session, was ended by somebody else than its client."""
+
+    kind: EvictionKind
+    session: int
+    """The lease; 0 for a foreign entry."""
+    name: str
+    """Empty for a whole session."""
+    acquire: int
+    """0 for a whole session."""
+    token: int
+    """The fencing token; 0 for a whole session."""
+    reason: str
+    actor: str
+    at: float
+    """Seconds since the epoch by the wall clock of the server that did it."""
 
 
 class SessionRecord(NamedTuple):
@@ -74,8 +141,11 @@ class Entry:
 
     @property
     def order(self) -> tuple[int, str]:
-        """What queues are sorted by: etcd's commit order, then the key for entries of one transaction."""
-        return (self.token, self.key)
+        """What queues are sorted by: etcd's commit order, then the key for entries of one transaction.
+
+        A lock delay, which is written while its hold stands, follows that hold.
+        """
+        return (self.record.terms.shadow_of or self.token, self.key)
 
     def __repr__(self) -> str:
         state = "held" if self.granted else "waiting"

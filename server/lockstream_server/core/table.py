@@ -5,12 +5,12 @@ its session record and its entries with it in one revision. Folding a revision c
 effects, in order; nothing else changes the table. Two tables that folded the same revisions are equal.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from lockstream_server.core.model import Entry, EntryRecord, SessionRecord
-from lockstream_server.core.rules import RULES
+from lockstream_server.core.model import Entry, EntryRecord, EvictionRecord, SessionRecord, session_text
+from lockstream_server.core.rules import RULES, Holders
 
 
 class EntryPut(NamedTuple):
@@ -45,7 +45,20 @@ class SessionDeleted(NamedTuple):
     session: int
 
 
-Change = EntryPut | EntryDeleted | SessionPut | SessionDeleted
+class EvictionPut(NamedTuple):
+    """The record of an eviction was written, in the revision that deleted what was evicted."""
+
+    key: str
+    record: EvictionRecord
+
+
+class EvictionDeleted(NamedTuple):
+    """The record of an eviction grew old."""
+
+    key: str
+
+
+Change = EntryPut | EntryDeleted | SessionPut | SessionDeleted | EvictionPut | EvictionDeleted
 
 
 class Revision(NamedTuple):
@@ -61,6 +74,7 @@ class Snapshot(NamedTuple):
     revision: int
     entries: Sequence[EntryPut]
     sessions: Sequence[SessionPut]
+    evictions: Sequence[EvictionPut] = ()
 
 
 class Cause(Enum):
@@ -69,6 +83,7 @@ class Cause(Enum):
     SESSION_ENDED = "session ended"
     DELETED = "deleted"
     """By its own session or behind its back; only the session knows which."""
+    EVICTED = "evicted"
 
 
 class Granted(NamedTuple):
@@ -88,6 +103,15 @@ class Removed(NamedTuple):
 
     entry: Entry
     cause: Cause
+    eviction: EvictionRecord | None
+    """By what, if it was evicted."""
+
+
+class Rewritten(NamedTuple):
+    """The entry says something else than before, at the same place and with the same token."""
+
+    entry: Entry
+    before: EntryRecord
 
 
 class Attached(NamedTuple):
@@ -101,20 +125,24 @@ class Ended(NamedTuple):
     """The session's record is gone. Comes before the `Removed` of its entries."""
 
     session: int
+    eviction: EvictionRecord | None
+    """By what, if somebody ended it."""
 
 
-Effect = Granted | Queued | Removed | Attached | Ended
+Effect = Granted | Queued | Removed | Rewritten | Attached | Ended
 
 
 class Queue:
     """The entries of one lock in etcd's order; the first `holding` of them are granted."""
 
-    __slots__ = ("by_key", "entries", "holding")
+    __slots__ = ("by_key", "entries", "holding", "permits")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.by_key: dict[str, Entry] = {}
         self.holding = 0
+        self.permits = 0
+        """The permits which those take that hold."""
 
     def insert(self, entry: Entry) -> None:
         """Put the entry where etcd's order has it: at the end but for entries of one transaction."""
@@ -130,21 +158,39 @@ class Queue:
         del self.by_key[entry.key]
         if entry.granted:
             self.holding -= 1
+            self.permits -= entry.record.terms.permits
+
+    def rewrite(self, entry: Entry, record: EntryRecord) -> None:
+        """Let the entry say something else; it must be in."""
+        if entry.granted:
+            self.permits += record.terms.permits - entry.record.terms.permits
+        entry.record = record
 
     def advance(self) -> Iterator[Entry]:
         """Grant from the head for as long as the rules admit, yielding each entry granted."""
         entries = self.entries
-        while self.holding < len(entries):
-            candidate = entries[self.holding]
-            if not RULES[candidate.record.mode](entries[: self.holding], candidate):
-                return
+        while (holding := self.holding) < len(entries):
+            candidate = entries[holding]
+            if holding:
+                holders = Holders(holding, entries[0], entries[holding - 1], self.permits)
+                if not RULES[candidate.record.mode](holders, candidate):
+                    return
             candidate.granted = True
             self.holding += 1
+            self.permits += candidate.record.terms.permits
             yield candidate
+
+    def before(self, entry: Entry) -> Sequence[Entry]:
+        """The entries before this one."""
+        return self.entries[: self.entries.index(entry)]
 
     def position(self, entry: Entry) -> int:
         """The entry's place among the waiters, from 1; 0 if it holds."""
-        return 0 if entry.granted else self.entries.index(entry) - self.holding + 1
+        if entry.granted:
+            return 0
+        # Of a queue only the first waiter can be the lock delay of a hold that stands, which waits for nothing.
+        delays = 1 if self.entries[self.holding].record.terms.shadow_of else 0
+        return self.entries.index(entry) - self.holding + 1 - delays
 
     def __repr__(self) -> str:
         return f"Queue({self.entries!r})"
@@ -172,6 +218,8 @@ class Table:
         """Every lock that is held or awaited, by name."""
         self.sessions: dict[int, LiveSession] = {}
         """Every session with a record or an entry, by lease."""
+        self.evictions: dict[str, EvictionRecord] = {}
+        """The records of evictions that etcd keeps, by the last part of their keys."""
 
     def __repr__(self) -> str:
         return f"Table(revision={self.revision}, locks={self.locks!r}, sessions={len(self.sessions)})"
@@ -197,10 +245,11 @@ class Table:
         effects: list[Effect] = []
         removed: list[Entry] = []
         fresh: dict[str, list[Entry]] = {}
+        evicted: dict[tuple[str, int], EvictionRecord] = {}
         for change in revision.changes:
             match change:
                 case EntryPut():
-                    entry = self._put(change, removed)
+                    entry = self._put(change, removed, effects)
                     fresh.setdefault(change.name, [])
                     if entry is not None:
                         fresh[change.name].append(entry)
@@ -220,11 +269,19 @@ class Table:
                     ended = self.sessions.get(change.session)
                     if ended is not None and ended.record is not None:
                         ended.record = None
-                        effects.append(Ended(change.session))
+                        effects.append(Ended(change.session, None))
                         if not ended.entries:
                             del self.sessions[change.session]
-        # Only now, when the whole revision is in, is it known which entries went because their session did.
-        effects += [Removed(entry, self._cause(entry)) for entry in removed]
+                case EvictionPut():
+                    self.evictions[change.key] = change.record
+                    evicted[change.record.name, change.record.token] = change.record
+                case EvictionDeleted():
+                    self.evictions.pop(change.key, None)
+        # Only now, when the whole revision is in, is it known which entries went because their session did, and which
+        # because of an eviction.
+        if evicted:
+            effects = [self._with_eviction(effect) for effect in effects]
+        effects += [self._removal(entry, evicted) for entry in removed]
         for name, entries in fresh.items():
             effects.extend(self._settle(name, entries, at))
         return effects
@@ -251,14 +308,19 @@ class Table:
                 changes.append(session_put)
         entry_puts = sorted(snapshot.entries, key=lambda put: (put.token, put.key))
         changes.extend(entry_puts)
+        evictions = {put.key: put for put in snapshot.evictions}
+        changes.extend(put for put in snapshot.evictions if self.evictions.get(put.key) != put.record)
+        changes.extend(EvictionDeleted(key) for key in self.evictions if key not in evictions)
         return Revision(snapshot.revision, changes)
 
-    def _put(self, put: EntryPut, removed: list[Entry]) -> Entry | None:
+    def _put(self, put: EntryPut, removed: list[Entry], effects: list[Effect]) -> Entry | None:
         """Take an entry in. Returns it if it is new, None if a known one was rewritten."""
         known = self.entry(put.name, put.key)
         if known is not None:
             if known.token == put.token:
-                known.record = put.record
+                if known.record != put.record:
+                    effects.append(Rewritten(known, known.record))
+                    self.locks[put.name].rewrite(known, put.record)
                 return None
             self._take_out(known)
             removed.append(known)
@@ -283,11 +345,23 @@ class Table:
         if not live.entries and live.record is None:
             del self.sessions[entry.session]
 
-    def _cause(self, entry: Entry) -> Cause:
+    def _removal(self, entry: Entry, evicted: Mapping[tuple[str, int], EvictionRecord]) -> Removed:
+        eviction = evicted.get((entry.name, entry.token)) if evicted else None
+        if eviction is not None:
+            return Removed(entry, Cause.EVICTED, eviction)
         if entry.session is None:
-            return Cause.DELETED
+            return Removed(entry, Cause.DELETED, None)
         live = self.sessions.get(entry.session)
-        return Cause.DELETED if live is not None and live.record is not None else Cause.SESSION_ENDED
+        if live is not None and live.record is not None:
+            return Removed(entry, Cause.DELETED, None)
+        ended_by = self.evictions.get(session_text(entry.session)) if self.evictions else None
+        return Removed(entry, Cause.SESSION_ENDED if ended_by is None else Cause.EVICTED, ended_by)
+
+    def _with_eviction(self, effect: Effect) -> Effect:
+        """Name who ended a session, if somebody did."""
+        if isinstance(effect, Ended):
+            return effect._replace(eviction=self.evictions.get(session_text(effect.session)))
+        return effect
 
     def _settle(self, name: str, fresh: Iterable[Entry], at: float | None) -> Iterator[Effect]:
         """Grant what can be granted of a lock that changed, and name the new entries that have to wait."""

@@ -22,10 +22,10 @@ UNDECODABLE = Undecodable()
 
 
 class LenientDecoding(grpc.aio.ServerInterceptor):
-    """Hands `UNDECODABLE` to the methods of one service for every message that cannot be decoded."""
+    """Hands `UNDECODABLE` to the methods of our services for every message that cannot be decoded."""
 
-    def __init__(self, service: str) -> None:
-        self._prefix = f"/{service}/"
+    def __init__(self, *services: str) -> None:
+        self._prefixes = tuple(f"/{service}/" for service in services)
 
     async def intercept_service(
         self,
@@ -34,7 +34,7 @@ class LenientDecoding(grpc.aio.ServerInterceptor):
     ) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """The method as it is, but for how it decodes."""
         handler = await continuation(handler_call_details)
-        ours = handler_call_details.method.startswith(self._prefix)
+        ours = handler_call_details.method.startswith(self._prefixes)
         if not ours or handler is None or handler.request_deserializer is None:
             return handler
         decode, encode = _lenient(handler.request_deserializer), handler.response_serializer
@@ -42,6 +42,8 @@ class LenientDecoding(grpc.aio.ServerInterceptor):
             return grpc.stream_stream_rpc_method_handler(handler.stream_stream, decode, encode)
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(handler.unary_unary, decode, encode)
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(handler.unary_stream, decode, encode)
         return handler
 
 

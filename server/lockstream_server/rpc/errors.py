@@ -32,6 +32,10 @@ CODES: Mapping[Reason, grpc.StatusCode] = {
     Reason.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
     Reason.REMOVED_EXTERNALLY: grpc.StatusCode.ABORTED,
+    Reason.LIMIT_MISMATCH: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.UPGRADE_CONFLICT: grpc.StatusCode.ABORTED,
+    Reason.DEADLOCK: grpc.StatusCode.ABORTED,
+    Reason.HISTORY_COMPACTED: grpc.StatusCode.OUT_OF_RANGE,
 }
 
 

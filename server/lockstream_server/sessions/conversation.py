@@ -4,7 +4,21 @@ import logging
 from collections.abc import Callable
 
 from lockstream_server.core.errors import LockError, Reason
-from lockstream_server.core.messages import Acquire, Cancel, Close, Heartbeat, Open, Release, Request, Resume
+from lockstream_server.core.messages import (
+    Acquire,
+    AcquireAll,
+    Cancel,
+    Close,
+    Downgrade,
+    Heartbeat,
+    Open,
+    Release,
+    Request,
+    RequestYield,
+    Resume,
+    SetValue,
+    Upgrade,
+)
 from lockstream_server.sessions.outbox import Outbox
 from lockstream_server.sessions.registry import Registry
 from lockstream_server.sessions.session import Session
@@ -58,13 +72,23 @@ class Conversation:
     def _dispatch(session: Session, request_id: int, request: Request) -> None:
         match request:
             case Acquire():
-                session.acquire(request_id, request)
+                session.requests().acquire(request_id, request)
             case Release():
-                session.release(request_id, request)
+                session.requests().release(request_id, request)
             case Heartbeat():
                 session.heartbeat(request_id)
             case Cancel():
-                session.cancel(request_id, request)
+                session.requests().cancel(request_id, request)
+            case AcquireAll():
+                session.requests().acquire_all(request_id, request)
+            case Upgrade():
+                session.requests().upgrade(request_id, request)
+            case Downgrade():
+                session.requests().downgrade(request_id, request)
+            case SetValue():
+                session.requests().set_value(request_id, request)
+            case RequestYield():
+                session.requests().request_yield(request_id, request)
             case Close():
                 session.close(request_id)
             case Open() | Resume():

@@ -2,16 +2,21 @@
 
 import asyncio
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lockstream_server.core.table import Table
+from lockstream_server.sessions.quotas import Clients, Quotas
+from lockstream_server.sessions.witness import Witness
 from lockstream_server.store.port import Store
 from lockstream_server.telemetry import Counters
 
 T = TypeVar("T")
+
+Background = Callable[[Coroutine[Any, Any, None]], None]
+"""Runs the few steps that have to wait for the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,10 @@ class Bounds:
     """Entries of one name."""
     outbox_events: int = 1_024
     """Events a stream has not taken yet; overflow ends the stream with SLOW_CONSUMER."""
+    observers: int = 1_000
+    """Streams that watch locks at this server."""
+    observer_changes: int = 4_096
+    """Changes that such a stream has not taken yet; overflow ends it with SLOW_CONSUMER."""
     default_ttl: float = 10.0
     """Seconds; for a client that states none."""
     min_ttl: float = 2.0
@@ -73,10 +82,14 @@ class Host:
     wall_clock: Callable[[], float]
     """Seconds since the epoch, for times that people read."""
     counters: Counters = field(default_factory=Counters)
+    quotas: Quotas = field(default_factory=Quotas)
+    witness: Witness = field(default_factory=Witness)
     milestones: Milestones = field(init=False)
+    clients: Clients = field(init=False)
 
     def __post_init__(self) -> None:
         self.milestones = Milestones(self.table)
+        self.clients = Clients(self.table, self.quotas)
 
 
 def settling(future: "asyncio.Future[T]") -> Callable[[T], None]:

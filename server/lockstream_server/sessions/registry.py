@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -13,16 +14,9 @@ from lockstream_server.core.errors import LockError, Reason, invalid, quota_exce
 from lockstream_server.core.messages import Open, Resume
 from lockstream_server.core.model import SessionRecord, session_text
 from lockstream_server.core.session import LeaseProof, Phase
-from lockstream_server.core.table import (
-    Cause,
-    Effect,
-    Ended,
-    Granted,
-    Queued,
-    Removed,
-    Revision,
-    Snapshot,
-)
+from lockstream_server.core.table import Revision, Snapshot
+from lockstream_server.sessions import evictions, refusals
+from lockstream_server.sessions.dispatch import Dispatch
 from lockstream_server.sessions.host import Host, settling
 from lockstream_server.sessions.outbox import Outbox
 from lockstream_server.sessions.session import Session
@@ -51,8 +45,9 @@ class Registry:
         """Attached to this server, or kept by it for their grace; by lease."""
         self.draining = False
         self._new_token = new_token
-        self._opening = 0
+        self._opening: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._dispatch = Dispatch(host, self.sessions, self._background)
 
     def __repr__(self) -> str:
         attached = sum(session.phase is Phase.ATTACHED for session in self.sessions.values())
@@ -63,8 +58,9 @@ class Registry:
     async def open(self, request: int, asked: Open, outbox: Outbox) -> Session:
         """Begin a session and send its greeting. Raises LockError."""
         self._check_accepting()
+        self.host.clients.check_open(asked.client_name, self._opening[asked.client_name])
         ttl = self._granted_ttl(asked.ttl)
-        self._opening += 1
+        self._opening[asked.client_name] += 1
         try:
             sent_at = asyncio.get_running_loop().time()
             lease = await self.host.store.grant_lease(ttl)
@@ -84,20 +80,23 @@ class Registry:
             try:
                 async with asyncio.timeout(self.host.bounds.store_timeout):
                     outcome = await self._propose(CreateSession(lease.session, record))
+                    if outcome.verdict is Verdict.WRITTEN:
+                        await self._folded(outcome.revision)  # so that its client finds it wherever it asks here
             except BaseException as error:
                 self._background(self._revoke(lease.session))
                 if isinstance(error, TimeoutError):
                     raise _no_answer() from None
                 raise
         finally:
-            self._opening -= 1
+            self._opening[asked.client_name] -= 1
+            self._opening += Counter()  # forgets whose count is zero
         if outcome.verdict is not Verdict.WRITTEN:
             raise LockError(Reason.SESSION_EXPIRED, "the lease ended before the session began")
         attachment = Attachment(lease.session, outcome.revision)
         session = self._attach(attachment, record, LeaseProof(lease.ttl, sent_at), outbox)
-        session.greet(request, token, [])
+        session.greet(request, token)
         self.host.counters.opened += 1
-        self.host.milestones.when_folded(outcome.revision, lambda: self._verify(session))
+        self._verify(session)
         return session
 
     async def resume(self, request: int, asked: Resume, outbox: Outbox) -> Session:
@@ -119,17 +118,17 @@ class Registry:
         if before is not None:
             before.superseded()
         session = self._attach(attachment, record, LeaseProof(record.ttl, sent_at), outbox)
-        session.greet(request, "", [*live.entries.values()])
+        session.greet(request, "", [*live.entries.values()], evictions.of_session(self.host.table, asked.session))
         self.host.counters.resumed += 1
         self._verify(session)
         return session
 
     def _check_accepting(self) -> None:
         if self.draining:
-            raise LockError(Reason.DRAINING, "this server is about to stop")
+            raise _draining()
         maximum = self.host.bounds.sessions
-        if len(self.sessions) + self._opening >= maximum:
-            raise quota_exceeded("sessions", maximum, "this server has too many sessions")
+        if len(self.sessions) + self._opening.total() >= maximum:
+            raise quota_exceeded("sessions", maximum, len(self.sessions), "this server has too many sessions")
 
     def _granted_ttl(self, asked: float | None) -> int:
         bounds = self.host.bounds
@@ -141,10 +140,15 @@ class Registry:
     async def _check_token(self, asked: Resume) -> Recorded:
         recorded = await self.host.store.read_session(asked.session)
         if recorded is None:
-            raise _expired(asked.session)
+            raise self._ended_by(asked.session) or _expired(asked.session)
         if not hmac.compare_digest(recorded.record.token_hash, hash_token(asked.token)):
             raise LockError(Reason.BAD_RESUME_TOKEN, "the resume token is not that of the session")
         return recorded
+
+    def _ended_by(self, session: int) -> LockError | None:
+        """What to tell a client whose session somebody ended while it was away."""
+        record = self.host.table.evictions.get(session_text(session))
+        return refusals.session_ended(record) if record is not None else None
 
     async def _renew(self, session: int) -> None:
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -169,7 +173,10 @@ class Registry:
     async def _propose(self, proposal: Proposal) -> Outcome:
         settled: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.host.store.propose(proposal, settling(settled))
-        return await settled
+        outcome = await settled
+        if outcome.verdict in (Verdict.FAILED, Verdict.NO_SPACE):
+            raise refusals.by_store(outcome.verdict)
+        return outcome
 
     def _attach(self, attachment: Attachment, record: SessionRecord, proof: LeaseProof, outbox: Outbox) -> Session:
         if not proof.remaining(asyncio.get_running_loop().time()):
@@ -199,48 +206,41 @@ class Registry:
 
     def fold(self, revision: Revision) -> None:
         """See `Feed.fold`."""
-        for effect in self.host.table.fold(revision, self.host.wall_clock()):
-            self._tell(effect)
+        at = self.host.wall_clock()
+        effects = self.host.table.fold(revision, at)
+        for effect in effects:
+            self._dispatch.tell(effect)
+        self.host.witness.took(self.host.table, effects, at)
         self.host.milestones.reached()
 
     def resync(self, snapshot: Snapshot) -> None:
         """See `Feed.resync`."""
-        for effect in self.host.table.fold(self.host.table.difference(snapshot)):
-            self._tell(effect)
+        self.host.witness.observers.lost_track(self.host.table.revision)
+        effects = self.host.table.fold(self.host.table.difference(snapshot))
+        for effect in effects:
+            self._dispatch.tell(effect)
+        self.host.witness.took(self.host.table, effects, None)
         for session in [*self.sessions.values()]:
             session.claims.reconcile()
         self.host.milestones.reached()
-
-    def _tell(self, effect: Effect) -> None:
-        """Hand an effect to the session that it concerns, if that is one of ours."""
-        if isinstance(effect, Granted):
-            if session := self.sessions.get(effect.entry.session or 0):
-                session.claims.granted(effect.entry)
-        elif isinstance(effect, Removed):
-            session = self.sessions.get(effect.entry.session or 0)
-            if session is not None and effect.cause is Cause.DELETED:
-                session.claims.removed(effect.entry)
-        elif isinstance(effect, Queued):
-            if session := self.sessions.get(effect.entry.session or 0):
-                session.claims.queued(effect.entry)
-        elif session := self.sessions.get(effect.session):
-            if isinstance(effect, Ended):
-                session.expired()
-            elif effect.attached_at > session.attachment.revision:
-                session.superseded()
 
     # Ending.
 
     def drain(self, until: float) -> None:
         """Take no more sessions and tell those there are, `until` being seconds since the epoch."""
         self.draining = True
+        self.host.witness.observers.end(_draining())
         for session in self.sessions.values():
             session.drain(until)
 
     async def drained(self) -> None:
-        """Wait until every session has left and nothing is under way."""
-        while any(session.phase is Phase.ATTACHED for session in self.sessions.values()) or self._tasks:  # noqa: ASYNC110 - they leave in many ways
+        """Wait until every session and observer has left and nothing is under way."""
+        while self._busy():  # noqa: ASYNC110 - they leave in many ways
             await asyncio.sleep(DRAIN_SECONDS)
+
+    def _busy(self) -> bool:
+        attached = any(session.phase is Phase.ATTACHED for session in self.sessions.values())
+        return attached or bool(self._tasks) or bool(self.host.witness.observers)
 
     async def close(self) -> None:
         """Let go of everything; the sessions go on in the store."""
@@ -268,6 +268,10 @@ def hash_token(token: str) -> str:
 
 def _expired(session: int) -> LockError:
     return LockError(Reason.SESSION_EXPIRED, f"there is no session {session_text(session)}")
+
+
+def _draining() -> LockError:
+    return LockError(Reason.DRAINING, "this server is about to stop")
 
 
 def _no_answer() -> LockError:

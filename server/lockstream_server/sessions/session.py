@@ -1,30 +1,29 @@
 """One attachment of a session to this server: how long its lease lives, and what ends it."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from lockstream_server.core.errors import LockError, Reason
 from lockstream_server.core.messages import (
-    Acquire,
     Attached,
-    Cancel,
     Closed,
     Draining,
     Jeopardy,
     LossReason,
+    Lost,
     Proof,
-    Release,
     Safe,
     SessionEnded,
 )
-from lockstream_server.core.model import Entry, SessionRecord, session_text
+from lockstream_server.core.model import Entry, EvictionRecord, SessionRecord, session_text
 from lockstream_server.core.session import TRANSITIONS, LeaseProof, Phase, Standing
+from lockstream_server.sessions import refusals
 from lockstream_server.sessions.claims import Claims
-from lockstream_server.sessions.host import Host, settling
+from lockstream_server.sessions.host import Background, Host, settling
 from lockstream_server.sessions.outbox import Outbox
+from lockstream_server.sessions.requests import Requests
 from lockstream_server.store.port import Attachment, DeleteSession, Outcome, Verdict
 
 RENEWALS_PER_TTL = 3
@@ -46,7 +45,7 @@ class Session:
         proof: LeaseProof,
         outbox: Outbox,
         *,
-        background: Callable[[Coroutine[Any, Any, None]], None],
+        background: Background,
         ended: Callable[["Session"], None],
     ) -> None:
         self.attachment = attachment
@@ -58,7 +57,7 @@ class Session:
         self._background = background
         self._ended = ended
         self._loop = asyncio.get_running_loop()
-        self.claims = Claims(host, attachment, outbox, self._is_proven)
+        self.claims = Claims(host, attachment, record.client_name, outbox, self._is_proven, background)
         now = self._loop.time()
         self._in_jeopardy = False
         self._renew_at = proof.until - record.ttl * (1 - 1 / RENEWALS_PER_TTL)
@@ -76,7 +75,9 @@ class Session:
 
     # What the client asks.
 
-    def greet(self, request: int, resume_token: str, entries: list[Entry]) -> None:
+    def greet(
+        self, request: int, resume_token: str, entries: Sequence[Entry] = (), evicted: Sequence[Lost] = ()
+    ) -> None:
         """Reply to the open or resume that made this attachment. Must come before anything else is sent."""
         self.claims.adopt(entries)
         attached = Attached(
@@ -88,23 +89,15 @@ class Session:
             self.claims.messages(),
             self.record.server,
             self.record.generation,
+            evicted,
         )
         self.outbox.reply(request, attached)
+        self.claims.refuse_hopeless()
 
-    def acquire(self, request: int, asked: Acquire) -> None:
-        """Ask for a lock. Raises LockError."""
+    def requests(self) -> Requests:
+        """Where to take a request about claims. Raises LockError unless the session is attached."""
         self._check_attached()
-        self.claims.acquire(request, asked)
-
-    def release(self, request: int, asked: Release) -> None:
-        """Give up a lock. Raises LockError."""
-        self._check_attached()
-        self.claims.release(request, asked)
-
-    def cancel(self, request: int, asked: Cancel) -> None:
-        """Withdraw an acquire. Raises LockError."""
-        self._check_attached()
-        self.claims.cancel(request, asked)
+        return self.claims.requests
 
     def heartbeat(self, request: int) -> None:
         """Note that the client lives and answer how long the lease is proven. Raises LockError."""
@@ -117,16 +110,17 @@ class Session:
         """End the session at the client's wish. Raises LockError."""
         self._check_attached()
         error = LockError(Reason.SESSION_EXPIRED, "the session was closed")
+        delays = self.claims.delay_leases()
         self._stop(error, None)
         self._host.counters.closed += 1
-        self._background(self._close(request))
+        self._background(self._close(request, delays))
 
     def _check_attached(self) -> None:
         if self.phase is not Phase.ATTACHED:
             raise LockError(Reason.WRONG_STATE, f"the session is {self.phase.value}")
 
-    async def _close(self, request: int) -> None:
-        freeing = asyncio.ensure_future(self._free())
+    async def _close(self, request: int, delays: Sequence[int]) -> None:
+        freeing = asyncio.ensure_future(self._free(delays))
         try:
             async with asyncio.timeout(self._host.bounds.store_timeout):
                 await asyncio.shield(freeing)
@@ -160,34 +154,38 @@ class Session:
         error = LockError(Reason.SUPERSEDED, "another stream resumed the session")
         self._over(error, LossReason.SUPERSEDED)
 
-    def expired(self) -> None:
-        """The lease is gone."""
-        error = LockError(Reason.SESSION_EXPIRED, "the lease of the session ended")
-        self._over(error, LossReason.LEASE_EXPIRED)
+    def expired(self, eviction: EvictionRecord | None = None) -> None:
+        """The lease is gone, or somebody else ended the session."""
+        if eviction is None:
+            self._over(LockError(Reason.SESSION_EXPIRED, "the lease of the session ended"), LossReason.LEASE_EXPIRED)
+        else:
+            self._over(refusals.session_ended(eviction), LossReason.FORCE_RELEASED, eviction)
 
     def drain(self, until: float) -> None:
         """Tell the client that the server is about to stop, `until` seconds since the epoch."""
         self.outbox.push(Draining(until))
 
-    def _over(self, error: LockError, loss: LossReason) -> None:
+    def _over(self, error: LockError, loss: LossReason, eviction: EvictionRecord | None = None) -> None:
         if self.phase is Phase.ENDED:
             return
-        self._stop(error, loss)
+        self._stop(error, loss, eviction)
         self.outbox.push(SessionEnded(error))
         self.outbox.close()
 
-    def _stop(self, error: LockError, loss: LossReason | None) -> None:
+    def _stop(self, error: LockError, loss: LossReason | None, eviction: EvictionRecord | None = None) -> None:
         """Answer everything and let go of it."""
         self._enter(Phase.ENDED)
         self.attachment.live = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self.claims.end(error, loss)
+        self.claims.end(error, loss, eviction)
         self._ended(self)
 
-    async def _free(self) -> None:
+    async def _free(self, delays: Sequence[int] = ()) -> None:
         """Delete the session in the store, unless somebody resumed it elsewhere. Raises LockError.
+
+        With these leases of lock delays: a client that says goodbye has nothing under way.
 
         The record goes first, in a guarded transaction: a revocation cannot be guarded, and must not hit a session
         that was resumed on another server a moment ago.
@@ -198,8 +196,9 @@ class Session:
         if outcome.verdict is Verdict.REFUSED:
             raise LockError(Reason.SUPERSEDED, "another stream resumed the session")
         if outcome.verdict is Verdict.FAILED:
-            raise LockError(Reason.INTERNAL, "etcd refused the transaction")
-        await self._host.store.revoke_lease(self.attachment.session)
+            raise refusals.by_store(outcome.verdict)
+        for lease in (*delays, self.attachment.session):
+            await self._host.store.revoke_lease(lease)
 
     async def _free_quietly(self) -> None:
         with suppress(LockError):  # the lease ends by itself within its TTL
@@ -250,6 +249,7 @@ class Session:
     def _renew(self, now: float) -> None:
         self._renew_at = now + self.record.ttl / RENEWALS_PER_TTL
         self._host.store.renew_lease(self.attachment.session, partial(self._renewed, now))
+        self.claims.renew_delays()
 
     def _renewed(self, sent_at: float, alive: bool) -> None:
         """The answer to a renewal that was sent at that moment."""

@@ -4,41 +4,76 @@ The compares of nested transactions all see the state before the whole transacti
 transaction would therefore BOTH find it free and both be granted. Hence the planner's invariants:
 
 1. At most one entry-creating proposal per lock name in one transaction.
-2. One proposal per entry at a time: a proposal waits until the one before it on the same entry is settled. No key
-   is written twice in a transaction, which etcd would refuse as a whole.
+2. One proposal per key at a time: a proposal waits until the one before it on the same entry (or record of an eviction)
+   is settled. No key is written twice in a transaction, which etcd would refuse as a whole.
+3. A transaction has no more operations than etcd takes, those of its largest proposal counted with its own.
 
-Within these, proposals go in the order in which they came. Every step takes constant time, however many wait.
+Within these, proposals go in the order in which they came: there is a lane for each name and for each key, a proposal
+stands in all of its lanes at once, and it is ready when it is at the head of them all.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
-from lockstream_server.store.port import DeleteEntry, Proposal, PutEntry, Settle
+from lockstream_server.store.keys import eviction_id
+from lockstream_server.store.port import (
+    DeleteEntry,
+    Evict,
+    EvictSession,
+    Proposal,
+    PutDelay,
+    PutEntries,
+    PutEntry,
+    RewriteEntry,
+    Settle,
+)
 
 EntryId = tuple[str, int, int]
 
-_ENTRY_PROPOSALS = (PutEntry, DeleteEntry)
+_ONE_ENTRY = (PutEntry, DeleteEntry, RewriteEntry, PutDelay)
 
 
 class Ticket:
     """A proposal and whom to tell what became of it."""
 
-    __slots__ = ("creates", "entry", "proposal", "settle")
+    __slots__ = ("creates", "missing", "proposal", "settle", "size", "writes")
 
     def __init__(self, proposal: Proposal, settle: Settle) -> None:
         self.proposal = proposal
         self.settle = settle
-        self.entry: EntryId | None = None
-        """The entry that the proposal is about: name, session and slot."""
-        self.creates: str | None = None
-        """The name in which it creates an entry."""
-        if isinstance(proposal, _ENTRY_PROPOSALS):
-            self.entry = (proposal.name, proposal.attachment.session, proposal.slot)
+        self.missing = 0
+        """Lanes in which others are before it."""
+        self.size = 2
+        """Operations or compares inside the proposal's own nested transaction, at the most."""
+        self.creates: tuple[str, ...] = ()
+        """The names in which it creates an entry: its lanes until it is taken."""
+        self.writes: tuple[Hashable, ...] = ()
+        """What stands for the keys it writes: its lanes until it is settled."""
+        if isinstance(proposal, _ONE_ENTRY):
+            self.writes = ((proposal.name, proposal.attachment.session, proposal.slot),)
             if isinstance(proposal, PutEntry):
-                self.creates = proposal.name
+                self.creates = (proposal.name,)
+        elif isinstance(proposal, PutEntries):
+            session = proposal.attachment.session
+            self.writes = tuple((part.name, session, part.slot) for part in proposal.parts)
+            self.creates = tuple(part.name for part in proposal.parts)
+            self.size = len(proposal.parts) + 1
+        elif isinstance(proposal, Evict):
+            self.writes = (entry_of(proposal.name, proposal.key),)
+            if proposal.eviction is not None:
+                self.writes += (eviction_id(proposal.eviction),)
+        elif isinstance(proposal, EvictSession):
+            self.writes = (eviction_id(proposal.eviction),)
 
     def __repr__(self) -> str:
         return f"Ticket({self.proposal!r})"
+
+
+def entry_of(name: str, key: str) -> Hashable:
+    """The lane of the entry with this key, or of the entry whose lock delay it is; foreign keys have their own."""
+    session, dot, rest = key.partition(".")
+    slot = rest.removesuffix(".d")
+    return (name, int(session, 16), int(slot)) if dot and len(session) == 16 and slot.isdigit() else (name, key)
 
 
 class Planner:
@@ -46,12 +81,10 @@ class Planner:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        """Proposals in one transaction at the most."""
+        """Proposals in one transaction at the most, with two more for what is in each."""
         self._ready: deque[Ticket] = deque()
-        self._creating: dict[str, deque[Ticket]] = {}
-        """Names with a creating proposal in `_ready`, and those which wait behind it."""
-        self._busy: dict[EntryId, deque[Ticket]] = {}
-        """Entries with a proposal ready or in flight, and those which wait behind it."""
+        self._lanes: dict[Hashable, list[Ticket]] = {}
+        """Most have one ticket, for which a deque would be a lot of memory to make and throw away."""
         self._waiting = 0
 
     def __len__(self) -> int:
@@ -59,7 +92,7 @@ class Planner:
         return self._waiting
 
     def __repr__(self) -> str:
-        return f"Planner(waiting={self._waiting}, ready={len(self._ready)}, busy={len(self._busy)})"
+        return f"Planner(waiting={self._waiting}, ready={len(self._ready)}, lanes={len(self._lanes)})"
 
     @property
     def ready(self) -> bool:
@@ -69,53 +102,55 @@ class Planner:
     def add(self, ticket: Ticket) -> None:
         """Take in a proposal."""
         self._waiting += 1
-        entry = ticket.entry
-        if entry is not None:
-            behind = self._busy.get(entry)
-            if behind is not None:
-                behind.append(ticket)
-                return
-            self._busy[entry] = deque()
-        self._offer(ticket)
+        lanes = self._lanes
+        for key in ticket.writes + ticket.creates:
+            lane = lanes.get(key)
+            if lane is None:
+                lanes[key] = [ticket]
+            else:
+                lane.append(ticket)
+                ticket.missing += 1
+        if not ticket.missing:
+            self._ready.append(ticket)
 
     def take(self) -> list[Ticket]:
         """The proposals of the next transaction. They are in flight until `settled`."""
-        count = min(self._limit, len(self._ready))
-        batch = [self._ready.popleft() for _ in range(count)]
+        ready = self._ready
+        batch: list[Ticket] = []
+        room = self._limit + 2
+        largest = 0
+        while ready:
+            largest = max(largest, ready[0].size)
+            if batch and len(batch) + 1 + largest > room:
+                break
+            batch.append(ready.popleft())
         for ticket in batch:
-            if ticket.creates is not None:
-                behind = self._creating[ticket.creates]
-                if behind:
-                    self._ready.append(behind.popleft())
-                else:
-                    del self._creating[ticket.creates]
-        self._waiting -= count
+            for name in ticket.creates:
+                self._leave(name)
+        self._waiting -= len(batch)
         check_batch(batch)
         return batch
 
     def settled(self, ticket: Ticket) -> None:
-        """The proposal is in flight no longer; the next one on its entry may go."""
-        if ticket.entry is None:
-            return
-        behind = self._busy[ticket.entry]
-        if behind:
-            self._offer(behind.popleft())
-        else:
-            del self._busy[ticket.entry]
+        """The proposal is in flight no longer; the next one on its keys may go."""
+        for key in ticket.writes:
+            self._leave(key)
 
-    def _offer(self, ticket: Ticket) -> None:
-        if ticket.creates is not None:
-            behind = self._creating.get(ticket.creates)
-            if behind is not None:
-                behind.append(ticket)
-                return
-            self._creating[ticket.creates] = deque()
-        self._ready.append(ticket)
+    def _leave(self, key: Hashable) -> None:
+        """The first in the lane is through."""
+        lane = self._lanes[key]
+        del lane[0]
+        if not lane:
+            del self._lanes[key]
+            return
+        lane[0].missing -= 1
+        if not lane[0].missing:
+            self._ready.append(lane[0])
 
 
 def check_batch(batch: Sequence[Ticket]) -> None:
     """Assert the invariants on one transaction. A violation would grant a lock twice, so it must never be sent."""
-    creates = [ticket.creates for ticket in batch if ticket.creates is not None]
-    entries = [ticket.entry for ticket in batch if ticket.entry is not None]
-    if len(set(creates)) != len(creates) or len(set(entries)) != len(entries):
+    creates = [name for ticket in batch for name in ticket.creates]
+    writes = [key for ticket in batch for key in ticket.writes]
+    if len(set(creates)) != len(creates) or len(set(writes)) != len(writes):
         raise AssertionError(f"two proposals in one transaction would see the same state: {batch}")

@@ -2,6 +2,10 @@
 
     <prefix>s/<session>                            SessionRecord
     <prefix>l/<escaped name>/<session>.<slot>      EntryRecord
+    <prefix>l/<escaped name>/<session>.<slot>.d    EntryRecord of the lock delay of that entry
+    <prefix>e/<session>.<acquire>                  EvictionRecord of a hold
+    <prefix>e/<session>                            EvictionRecord of a session
+    <prefix>fence                                  nothing; written so that a watch comes to pass a revision
 
 A slot tells apart the entries which a session has on one name; it is used again once it is free. For etcd keeps a trace
 of every key that it deleted until the next compaction, and whoever counts the keys of a lock has to walk over them all.
@@ -12,8 +16,9 @@ foreign entry: whoever wrote it, such as etcd's own mutex recipe, excludes ours 
 """
 
 import re
+from base64 import b64decode, b64encode
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 import orjson
@@ -21,9 +26,13 @@ import orjson
 from lockstream_server.core.model import (
     MAX_ID,
     MAX_NAME_BYTES,
+    PLAIN,
     EntryRecord,
+    EvictionKind,
+    EvictionRecord,
     Mode,
     SessionRecord,
+    Terms,
     parse_session,
     session_text,
 )
@@ -50,23 +59,31 @@ def unescape(text: str) -> str | None:
     return name
 
 
+@lru_cache(maxsize=4096)
 def range_end(prefix: bytes) -> bytes:
     """The first key after all that begin with the prefix, which must not end with 0xff."""
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
 class EntryKey(NamedTuple):
-    """A parsed key below `l/`. `session` is None if it is foreign."""
+    """A parsed key below `l/`. `session` is None if it is foreign or a lock delay, which belong to none."""
 
     name: str
     key: str
     session: int | None
+    is_delay: bool
 
 
 class SessionKey(NamedTuple):
     """A parsed key below `s/`."""
 
     session: int
+
+
+class EvictionKey(NamedTuple):
+    """A parsed key below `e/`."""
+
+    key: str
 
 
 class Keys:
@@ -76,30 +93,47 @@ class Keys:
         self.prefix = prefix.encode()
         """Everything of ours begins with this."""
         self.end = range_end(self.prefix)
+        self.fence = self.prefix + b"fence"
+        """A key that means nothing to anybody."""
         self._locks = self.prefix + b"l/"
         self._sessions = self.prefix + b"s/"
+        self._evictions = self.prefix + b"e/"
+        # Keys come again and again.
         self.parse = lru_cache(maxsize=4096)(self._parse)
-        """What a key under the prefix stands for; None if for nothing of ours. Keys come again and again."""
-
-    def session(self, session: int) -> bytes:
+        """What a key under the prefix stands for; None if for nothing of ours."""
+        self.session = lru_cache(maxsize=4096)(self._session)
         """The key of a session record."""
-        return b"%s%016x" % (self._sessions, session)
+        self.entry = lru_cache(maxsize=4096)(self._entry)
+        """The key of an entry, of a lock, a session and a slot."""
+        self.lock = lru_cache(maxsize=4096)(self._lock)
+        """What the keys of all entries of a lock begin with."""
 
-    def entry(self, name: str, session: int, slot: int) -> bytes:
-        """The key of an entry."""
+    def _entry(self, name: str, session: int, slot: int) -> bytes:
         return b"%s%s/%016x.%d" % (self._locks, escape(name).encode(), session, slot)
 
-    def lock(self, name: str) -> bytes:
-        """What the keys of all entries of a lock begin with."""
+    def entry_at(self, name: str, key: str) -> bytes:
+        """The key of any entry, given its last part."""
+        return b"%s%s" % (self.lock(name), key.encode())
+
+    def eviction(self, key: str) -> bytes:
+        """The key of an eviction's record."""
+        return self._evictions + key.encode()
+
+    def _lock(self, name: str) -> bytes:
         return b"%s%s/" % (self._locks, escape(name).encode())
 
-    def _parse(self, key: bytes) -> EntryKey | SessionKey | None:
+    def _session(self, session: int) -> bytes:
+        return b"%s%016x" % (self._sessions, session)
+
+    def _parse(self, key: bytes) -> EntryKey | SessionKey | EvictionKey | None:
         try:
             if key.startswith(self._locks):
                 return self._parse_entry(key[len(self._locks) :].decode())
             if key.startswith(self._sessions):
                 session = parse_session(key[len(self._sessions) :].decode())
                 return SessionKey(session) if session is not None else None
+            if key.startswith(self._evictions):
+                return EvictionKey(key[len(self._evictions) :].decode())
         except UnicodeDecodeError:
             pass
         return None
@@ -114,25 +148,26 @@ class Keys:
         if own is not None:
             session = int(own[1], 16)
             if 0 < session <= MAX_ID:
-                return EntryKey(name, key, session)
-        return EntryKey(name, key, None)
+                return EntryKey(name, key, None if own[2] else session, is_delay=own[2] is not None)
+        return EntryKey(name, key, None, is_delay=False)
 
 
-_OWN_ENTRY = re.compile(r"([0-9a-f]{16})\.(?:0|[1-9][0-9]{0,8})")
+_OWN_ENTRY = re.compile(r"([0-9a-f]{16})\.(?:0|[1-9][0-9]{0,8})(\.d)?")
 
 _MODES = {mode.value: mode for mode in Mode}
 
 
 def encode_entry(record: EntryRecord) -> bytes:
     """An entry's value."""
-    return orjson.dumps(
-        {
-            "acquire": record.acquire,
-            "mode": record.mode.value,
-            "owner": record.owner,
-            "queued_at": round(record.queued_at, 3),
-        }
-    )
+    fields: dict[str, Any] = {
+        "acquire": record.acquire,
+        "mode": record.mode.value,
+        "owner": record.owner,
+        "queued_at": record.queued_at,
+    }
+    if record.terms is not PLAIN:
+        fields["terms"] = _encode_terms(record.terms)
+    return orjson.dumps(fields)
 
 
 def decode_entry(value: bytes) -> EntryRecord | None:
@@ -142,7 +177,54 @@ def decode_entry(value: bytes) -> EntryRecord | None:
         acquire = int(fields["acquire"])
         if not 0 < acquire <= MAX_ID:
             return None
-        return EntryRecord(acquire, _MODES[fields["mode"]], str(fields["owner"]), float(fields["queued_at"]))
+        terms = _decode_terms(fields["terms"]) if "terms" in fields else PLAIN
+        return EntryRecord(acquire, _MODES[fields["mode"]], str(fields["owner"]), float(fields["queued_at"]), terms)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _encode_terms(terms: Terms) -> dict[str, Any]:
+    """Only what differs from saying nothing."""
+    stated = {name: value for name, value, plain in zip(Terms._fields, terms, PLAIN, strict=True) if value != plain}
+    if terms.value:
+        stated["value"] = b64encode(terms.value).decode()
+    if terms.metadata:
+        stated["metadata"] = dict(terms.metadata)
+    return stated
+
+
+def _decode_terms(fields: dict[str, Any]) -> Terms:
+    stated = {name: type(getattr(PLAIN, name))(value) for name, value in fields.items() if name in _PLAIN_TERMS}
+    if "value" in fields:
+        stated["value"] = b64decode(fields["value"], validate=True)
+    if "metadata" in fields:
+        stated["metadata"] = {str(key): str(text) for key, text in fields["metadata"].items()}
+    return Terms(**stated)
+
+
+_PLAIN_TERMS = frozenset(Terms._fields) - {"value", "metadata"}
+"""Those whose values JSON has as they are."""
+
+
+def encode_eviction(record: EvictionRecord) -> bytes:
+    """An eviction's value."""
+    return orjson.dumps(record._replace(kind=record.kind.value)._asdict())  # type: ignore[arg-type]  # as JSON has it
+
+
+def decode_eviction(value: bytes) -> EvictionRecord | None:
+    """The record in an eviction's value; None if this service cannot have written it."""
+    try:
+        fields = orjson.loads(value)
+        return EvictionRecord(
+            kind=EvictionKind(fields["kind"]),
+            session=int(fields["session"]),
+            name=str(fields["name"]),
+            acquire=int(fields["acquire"]),
+            token=int(fields["token"]),
+            reason=str(fields["reason"]),
+            actor=str(fields["actor"]),
+            at=float(fields["at"]),
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -174,6 +256,17 @@ def decode_session(value: bytes) -> SessionRecord | None:
 def entry_id(session: int, slot: int) -> str:
     """The last part of an entry's key."""
     return f"{session_text(session)}.{slot}"
+
+
+def eviction_id(record: EvictionRecord) -> str:
+    """The last part of the key of an eviction's record."""
+    session = session_text(record.session)
+    return f"{session}.{record.acquire or record.token}" if record.name else session
+
+
+def delay_id(entry: str) -> str:
+    """The last part of the key of the lock delay of an entry."""
+    return f"{entry}.d"
 
 
 def slot_of(key: str) -> int:

@@ -4,37 +4,49 @@ It serves `local:` clients and fast tests. Several servers may share one, each f
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from lockstream_server.core.model import FOREIGN
+from lockstream_server.core.model import FOREIGN, EvictionRecord
 from lockstream_server.core.table import (
     Change,
     EntryDeleted,
     EntryPut,
+    EvictionDeleted,
+    EvictionPut,
     Revision,
     SessionDeleted,
     SessionPut,
     Snapshot,
 )
-from lockstream_server.store.keys import entry_id
+from lockstream_server.store.keys import delay_id, entry_id, eviction_id
+from lockstream_server.store.memory_history import MemoryHistory
 from lockstream_server.store.port import (
     Attachment,
     CreateSession,
     DeleteEntry,
     DeleteSession,
+    Evict,
+    EvictSession,
     Feed,
     Lease,
     Outcome,
     Proposal,
+    PutDelay,
+    PutEntries,
     PutEntry,
     Recorded,
+    RewriteEntry,
     Settle,
     TakeOverSession,
     Verdict,
 )
 
 EntryKey = tuple[str, str]
+LeasedKey = EntryKey | str
+"""An entry's, or that of the record of an eviction."""
+Applied = tuple[Verdict, list[Change]]
 
 
 @dataclass(slots=True)
@@ -43,7 +55,8 @@ class _Lease:
 
     ttl: int
     expiry: asyncio.TimerHandle
-    entries: set[EntryKey] = field(default_factory=set)
+    keys: dict[LeasedKey, None] = field(default_factory=dict)
+    """In the order in which they came under it."""
 
 
 class MemoryStore:
@@ -57,7 +70,24 @@ class MemoryStore:
         self._leases: dict[int, _Lease] = {}
         self._sessions: dict[int, SessionPut] = {}
         self._entries: dict[str, dict[str, EntryPut]] = {}
+        self._under: dict[LeasedKey, int] = {}
+        """The lease of each key that has one."""
+        self._evictions: dict[str, EvictionPut] = {}
         self._feeds: list[asyncio.Queue[Revision]] = []
+        self.history = MemoryHistory(self._revision)
+        """The revisions so far."""
+        self._write: Mapping[type[Any], Callable[[Any], Applied]] = {
+            PutEntry: self._put_entry,
+            PutEntries: self._put_entries,
+            RewriteEntry: self._rewrite_entry,
+            PutDelay: self._put_delay,
+            DeleteEntry: self._delete_entry,
+            Evict: self._evict,
+            EvictSession: self._evict_session,
+            CreateSession: self._create_session,
+            TakeOverSession: self._take_over_session,
+            DeleteSession: self._delete_session,
+        }
 
     def __repr__(self) -> str:
         locks = {name: list(entries) for name, entries in self._entries.items()}
@@ -70,8 +100,10 @@ class MemoryStore:
         self.proposals += 1
         verdict, changes = self._apply(proposal)
         revision = self._commit(changes) if changes else self._revision
-        if verdict is Verdict.EXISTS and isinstance(proposal, PutEntry):
-            revision = self._entries[proposal.name][entry_id(proposal.attachment.session, proposal.slot)].token
+        if verdict is Verdict.EXISTS and isinstance(proposal, PutEntry | PutEntries):
+            parts = [proposal] if isinstance(proposal, PutEntry) else proposal.parts
+            own = [self._own(part.name, proposal.attachment.session, part.slot) for part in parts]
+            revision = max(entry.token for entry in own if entry is not None)
         elif verdict is Verdict.WRITTEN and isinstance(proposal, CreateSession | TakeOverSession):
             revision = self._sessions[proposal.session].attached_at
         asyncio.get_running_loop().call_soon(settle, Outcome(verdict, revision))
@@ -117,6 +149,15 @@ class MemoryStore:
         finally:
             self._feeds.remove(revisions)
 
+    async def read_state(self, revision: int) -> Snapshot:
+        """See `Store.read_state`."""
+        return self.history.state(revision)
+
+    async def read_history(self, after: int, until: int) -> AsyncGenerator[Revision, None]:
+        """See `Store.read_history`."""
+        for revision in self.history.since(after, until):
+            yield revision
+
     @property
     def lag(self) -> float:
         """See `Store.lag`. There is none."""
@@ -149,53 +190,114 @@ class MemoryStore:
         put = self._sessions.get(attachment.session)
         return put is not None and put.attached_at == attachment.revision
 
-    def _apply(self, proposal: Proposal) -> tuple[Verdict, list[Change]]:
-        match proposal:
-            case PutEntry(attachment, name, slot, record, only_if_free):
-                key = entry_id(attachment.session, slot)
-                queue = self._entries.get(name, {})
-                if not self._attached(attachment):
-                    return Verdict.REFUSED, []
-                if key in queue:
-                    return Verdict.EXISTS, []
-                if queue and only_if_free:
-                    return Verdict.WOULD_BLOCK, []
-                verdict = Verdict.QUEUED if queue else Verdict.GRANTED
-                put = EntryPut(name, key, attachment.session, record, self._revision + 1)
-                return verdict, [self._entry_put(put)]
-            case DeleteEntry(attachment, name, slot, token):
-                if not self._attached(attachment):
-                    return Verdict.REFUSED, []
-                entry = self._entries.get(name, {}).get(entry_id(attachment.session, slot))
-                if entry is None or token not in (None, entry.token):
-                    return Verdict.ABSENT, []
-                return Verdict.DELETED, [self._entry_deleted(entry)]
-            case CreateSession(session, record):
-                known = self._sessions.get(session)
-                if known is not None and known.record == record:
-                    return Verdict.WRITTEN, []
-                if session not in self._leases or known is not None:
-                    return Verdict.REFUSED, []
-                return Verdict.WRITTEN, [self._session_put(SessionPut(session, record, self._revision + 1))]
-            case TakeOverSession(session, seen, record):
-                known = self._sessions.get(session)
-                if known is not None and known.record == record:
-                    return Verdict.WRITTEN, []
-                if known is None or known.attached_at != seen:
-                    return Verdict.REFUSED, []
-                return Verdict.WRITTEN, [self._session_put(SessionPut(session, record, self._revision + 1))]
-            case DeleteSession(attachment):
-                if attachment.session not in self._sessions:
-                    return Verdict.ABSENT, []
-                if not self._attached(attachment):
-                    return Verdict.REFUSED, []
-                del self._sessions[attachment.session]
-                return Verdict.DELETED, [SessionDeleted(attachment.session)]
+    def _apply(self, proposal: Proposal) -> Applied:
+        """What becomes of a proposal, and what it changed. One whose session is not attached changes nothing."""
+        attachment: Attachment | None = getattr(proposal, "attachment", None)
+        if attachment is not None and not self._attached(attachment):
+            ended = isinstance(proposal, DeleteSession) and attachment.session not in self._sessions
+            return Verdict.ABSENT if ended else Verdict.REFUSED, []
+        return self._write[type(proposal)](proposal)
 
-    def _entry_put(self, put: EntryPut) -> EntryPut:
+    def _put_entry(self, proposal: PutEntry) -> Applied:
+        attachment, name, slot, record, only_if_free = proposal
+        queue = self._entries.get(name, {})
+        key = entry_id(attachment.session, slot)
+        if key in queue:
+            return Verdict.EXISTS, []
+        if queue and only_if_free:
+            return Verdict.WOULD_BLOCK, []
+        put = EntryPut(name, key, attachment.session, record, self._revision + 1)
+        return Verdict.QUEUED if queue else Verdict.GRANTED, [self._entry_put(put)]
+
+    def _put_entries(self, proposal: PutEntries) -> Applied:
+        attachment, parts, only_if_free = proposal
+        session = attachment.session
+        if any(self._own(part.name, session, part.slot) is not None for part in parts):
+            return Verdict.EXISTS, []
+        if only_if_free and any(self._entries.get(part.name) for part in parts):
+            return Verdict.WOULD_BLOCK, []
+        token = self._revision + 1
+        puts = [EntryPut(part.name, entry_id(session, part.slot), session, part.record, token) for part in parts]
+        return Verdict.QUEUED, [self._entry_put(put) for put in puts]
+
+    def _rewrite_entry(self, proposal: RewriteEntry) -> Applied:
+        attachment, name, slot, token, record = proposal
+        entry = self._own(name, attachment.session, slot)
+        if entry is None or entry.token != token:
+            return Verdict.ABSENT, []
+        return Verdict.WRITTEN, [self._entry_put(entry._replace(record=record))]
+
+    def _put_delay(self, proposal: PutDelay) -> Applied:
+        attachment, name, slot, token, lease, record = proposal
+        entry = self._own(name, attachment.session, slot)
+        if entry is None or entry.token != token:
+            return Verdict.ABSENT, []
+        if lease not in self._leases:
+            return Verdict.REFUSED, []
+        key = delay_id(entry.key)
+        known = self._entries[name].get(key)
+        created = known.token if known is not None else self._revision + 1
+        return Verdict.WRITTEN, [self._entry_put(EntryPut(name, key, None, record, created), lease)]
+
+    def _delete_entry(self, proposal: DeleteEntry) -> Applied:
+        attachment, name, slot, token, delayed = proposal
+        entry = self._own(name, attachment.session, slot)
+        if entry is None or token not in (None, entry.token):
+            return Verdict.ABSENT, []
+        delay = self._entries[name].get(delay_id(entry.key)) if delayed else None
+        gone = [entry] if delay is None else [entry, delay]
+        return Verdict.DELETED, [self._entry_deleted(each) for each in gone]
+
+    def _evict(self, proposal: Evict) -> Applied:
+        entry = self._entries.get(proposal.name, {}).get(proposal.key)
+        if entry is None or entry.token != proposal.token:
+            return self._evicted_before(proposal.eviction), []
+        return Verdict.DELETED, [self._entry_deleted(entry), *self._recorded(proposal.eviction, proposal.lease)]
+
+    def _evict_session(self, proposal: EvictSession) -> Applied:
+        known = self._sessions.get(proposal.session)
+        if known is None or known.attached_at != proposal.seen:
+            return self._evicted_before(proposal.eviction), []
+        del self._sessions[proposal.session]
+        return Verdict.DELETED, [
+            SessionDeleted(proposal.session),
+            *self._recorded(proposal.eviction, proposal.lease),
+        ]
+
+    def _evicted_before(self, eviction: EvictionRecord | None) -> Verdict:
+        """What to tell of an eviction that finds nothing: it may be a repeated one."""
+        known = self._evictions.get(eviction_id(eviction)) if eviction is not None else None
+        return Verdict.DELETED if known is not None and known.record == eviction else Verdict.ABSENT
+
+    def _create_session(self, proposal: CreateSession) -> Applied:
+        session, record = proposal
+        known = self._sessions.get(session)
+        if known is not None and known.record == record:
+            return Verdict.WRITTEN, []
+        if session not in self._leases or known is not None:
+            return Verdict.REFUSED, []
+        return Verdict.WRITTEN, [self._session_put(SessionPut(session, record, self._revision + 1))]
+
+    def _take_over_session(self, proposal: TakeOverSession) -> Applied:
+        session, seen, record = proposal
+        known = self._sessions.get(session)
+        if known is not None and known.record == record:
+            return Verdict.WRITTEN, []
+        if known is None or known.attached_at != seen:
+            return Verdict.REFUSED, []
+        return Verdict.WRITTEN, [self._session_put(SessionPut(session, record, self._revision + 1))]
+
+    def _delete_session(self, proposal: DeleteSession) -> Applied:
+        del self._sessions[proposal.attachment.session]
+        return Verdict.DELETED, [SessionDeleted(proposal.attachment.session)]
+
+    def _own(self, name: str, session: int, slot: int) -> EntryPut | None:
+        return self._entries.get(name, {}).get(entry_id(session, slot))
+
+    def _entry_put(self, put: EntryPut, lease: int | None = None) -> EntryPut:
+        """Write an entry under a lease: its session's unless another is stated, none for a foreign one."""
         self._entries.setdefault(put.name, {})[put.key] = put
-        if put.session is not None:
-            self._leases[put.session].entries.add((put.name, put.key))
+        self._place_under(lease or put.session, (put.name, put.key))
         return put
 
     def _entry_deleted(self, put: EntryPut) -> EntryDeleted:
@@ -203,9 +305,26 @@ class MemoryStore:
         del queue[put.key]
         if not queue:
             del self._entries[put.name]
-        if put.session is not None and put.session in self._leases:
-            self._leases[put.session].entries.discard((put.name, put.key))
+        self._place_under(None, (put.name, put.key))
         return EntryDeleted(put.name, put.key)
+
+    def _recorded(self, eviction: EvictionRecord | None, lease: int) -> list[Change]:
+        """Write the record of an eviction, if there is to be one."""
+        if eviction is None:
+            return []
+        put = EvictionPut(eviction_id(eviction), eviction)
+        self._evictions[put.key] = put
+        self._place_under(lease, put.key)
+        return [put]
+
+    def _place_under(self, lease: int | None, key: LeasedKey) -> None:
+        """Have a key end with a lease, as it is written last; or with none."""
+        before = self._leases.get(self._under.pop(key, 0))
+        if before is not None:
+            before.keys.pop(key, None)
+        if lease is not None:
+            self._under[key] = lease
+            self._leases[lease].keys[key] = None
 
     def _session_put(self, put: SessionPut) -> SessionPut:
         self._sessions[put.session] = put
@@ -217,18 +336,29 @@ class MemoryStore:
         if lease is None:
             return
         lease.expiry.cancel()
-        changes: list[Change] = [self._entry_deleted(self._entries[name][key]) for name, key in lease.entries]
+        changes = [self._deleted(key) for key in lease.keys]
         if self._sessions.pop(session, None) is not None:
             changes.append(SessionDeleted(session))
         if changes:
             self._commit(changes)
 
+    def _deleted(self, key: LeasedKey) -> Change:
+        """Delete what ended with its lease."""
+        if isinstance(key, str):
+            del self._under[key]
+            del self._evictions[key]
+            return EvictionDeleted(key)
+        name, last = key
+        return self._entry_deleted(self._entries[name][last])
+
     def _commit(self, changes: list[Change]) -> int:
         self._revision += 1
+        revision = Revision(self._revision, changes)
+        self.history.add(revision)
         for feed in self._feeds:
-            feed.put_nowait(Revision(self._revision, changes))
+            feed.put_nowait(revision)
         return self._revision
 
     def _snapshot(self) -> Snapshot:
         entries = [put for queue in self._entries.values() for put in queue.values()]
-        return Snapshot(self._revision, entries, [*self._sessions.values()])
+        return Snapshot(self._revision, entries, [*self._sessions.values()], [*self._evictions.values()])

@@ -5,12 +5,15 @@ server that was superseded can write anything. A store may repeat a proposal who
 of them are safe to repeat. The history that a store feeds back is the only thing that changes a lock table.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from lockstream_server.core.model import EntryRecord, SessionRecord
+from lockstream_server.core.model import EntryRecord, EvictionRecord, SessionRecord
 from lockstream_server.core.table import Revision, Snapshot
+
+MAX_PARTS = 100
+"""Names in one acquire: what fits into one transaction of etcd beside others."""
 
 
 class Attachment:
@@ -43,6 +46,50 @@ class PutEntry(NamedTuple):
     """Write nothing unless the lock has no entry at all."""
 
 
+class Part(NamedTuple):
+    """One entry of an acquire that has several."""
+
+    name: str
+    slot: int
+    record: EntryRecord
+
+
+class PutEntries(NamedTuple):
+    """Queue an acquire of several names, all in one revision. The verdict is QUEUED, WOULD_BLOCK, EXISTS or REFUSED.
+
+    QUEUED says nothing of what the entries are worth, which is for the fold to say of each.
+    """
+
+    attachment: Attachment
+    parts: Sequence[Part]
+    """At most `MAX_PARTS`, each of another name."""
+    only_if_free: bool
+    """Write nothing unless none of the locks has any entry."""
+
+
+class RewriteEntry(NamedTuple):
+    """Change what an entry says, at its place. The verdict is WRITTEN, ABSENT or REFUSED."""
+
+    attachment: Attachment
+    name: str
+    slot: int
+    token: int
+    """Only the entry created at this revision."""
+    record: EntryRecord
+
+
+class PutDelay(NamedTuple):
+    """Write the lock delay of an entry, under a lease of its own. The verdict is WRITTEN, ABSENT or REFUSED."""
+
+    attachment: Attachment
+    name: str
+    slot: int
+    token: int
+    """Only beside the entry created at this revision."""
+    lease: int
+    record: EntryRecord
+
+
 class DeleteEntry(NamedTuple):
     """Take an acquire out of its queue. The verdict is DELETED, ABSENT or REFUSED."""
 
@@ -51,6 +98,21 @@ class DeleteEntry(NamedTuple):
     slot: int
     token: int | None
     """Only the entry created at this revision; None for whichever is there."""
+    delayed: bool = False
+    """Whether it may have a lock delay, which is then deleted with it."""
+
+
+class Evict(NamedTuple):
+    """Take any entry out of its queue, whoever wrote it. The verdict is DELETED or ABSENT."""
+
+    name: str
+    key: str
+    """The last part of the entry's key."""
+    token: int
+    """Only the entry created at this revision."""
+    eviction: EvictionRecord | None
+    """To be recorded in the same revision, under its lease; None for an entry nobody held, such as a lock delay."""
+    lease: int
 
 
 class CreateSession(NamedTuple):
@@ -69,14 +131,24 @@ class TakeOverSession(NamedTuple):
     record: SessionRecord
 
 
+class EvictSession(NamedTuple):
+    """End any session for good, before its lease is revoked. The verdict is DELETED or ABSENT."""
+
+    session: int
+    seen: int
+    """The revision that wrote the record which was read."""
+    eviction: EvictionRecord
+    lease: int
+
+
 class DeleteSession(NamedTuple):
     """End a session for good, before its lease is revoked. The verdict is DELETED, ABSENT or REFUSED."""
 
     attachment: Attachment
 
 
-EntryProposal = PutEntry | DeleteEntry
-SessionProposal = CreateSession | TakeOverSession | DeleteSession
+EntryProposal = PutEntry | PutEntries | RewriteEntry | PutDelay | DeleteEntry | Evict
+SessionProposal = CreateSession | TakeOverSession | DeleteSession | EvictSession
 Proposal = EntryProposal | SessionProposal
 
 
@@ -95,13 +167,15 @@ class Verdict(Enum):
     ABSENT = "absent"
     """There was no such entry or record to delete."""
     WRITTEN = "written"
-    """The session record stands as proposed; the outcome's revision is the one that wrote it."""
+    """The record stands as proposed; of a session record the outcome's revision is the one that wrote it."""
     REFUSED = "refused"
     """Not written: the session is not attached here (any more). The fold tells whether it ended or moved."""
     UNKNOWN = "unknown"
     """The session ended here, or the store was given up on, before the outcome was known."""
     FAILED = "failed"
     """The store refused it for a reason of its own, such as missing permissions; nothing was written."""
+    NO_SPACE = "no space"
+    """The store is full, and takes nothing but deletions until an operator has made room; nothing was written."""
 
 
 class Outcome(NamedTuple):
@@ -130,6 +204,10 @@ class Recorded(NamedTuple):
     record: SessionRecord
     attached_at: int
     """The revision that wrote it."""
+
+
+class FutureRevisionError(Exception):
+    """The store has not reached that revision."""
 
 
 class Feed(Protocol):
@@ -179,6 +257,18 @@ class Store(Protocol):
 
     async def follow(self, feed: Feed) -> None:
         """Feed the history until cancelled: a snapshot, then every revision in order, none left out."""
+
+    async def read_state(self, revision: int) -> Snapshot:
+        """Everything at an earlier revision.
+
+        Raises LockError (HISTORY_COMPACTED) when that is gone, FutureRevisionError when it is yet to come.
+        """
+
+    def read_history(self, after: int, until: int) -> AsyncGenerator[Revision, None]:
+        """Every revision after `after` which changed anything, in order, up to `until`, which the store has reached.
+
+        Close it when you leave it early. Raises LockError (HISTORY_COMPACTED) when a part of it is gone.
+        """
 
     @property
     def lag(self) -> float:

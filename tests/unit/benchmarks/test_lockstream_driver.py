@@ -43,6 +43,26 @@ async def test_distinct_names_are_taken_and_given_back(driver: Driver) -> None:
     assert figure.unit == "pairs/s"
 
 
+@pytest.mark.parametrize("bench", ["pairs_ten_names", "pairs_permits", "pairs_readers"])
+async def test_workers_acquire_in_the_way_of_the_bench(lockstream_server: LockstreamServer, bench: str) -> None:
+    async with (
+        connect(LOCKSTREAM, lockstream_server.target, bench) as driver,
+        lockstream.connect(lockstream_server.target) as eye,
+    ):
+        first, second = await driver.open_workers(2)
+        await first.acquire("one")
+        await second.acquire("two" if bench == "pairs_ten_names" else "one")
+
+        held = await eye.list_locks()
+
+        modes = {entry.mode.name for lock in held for entry in lock.holders}
+        assert (len(held), modes) == {
+            "pairs_ten_names": (20, {"EXCLUSIVE"}),
+            "pairs_permits": (1, {"PERMITS"}),
+            "pairs_readers": (1, {"SHARED"}),
+        }[bench]
+
+
 async def test_one_name_goes_round(driver: Driver) -> None:
     figure = await handoff_steady(driver, LOAD)
 

@@ -76,4 +76,4 @@ def test_no_ratio_is_made_up_where_v3lock_was_not_measured_alike() -> None:
     cells = table_cells(FIGURES)
 
     assert cells[TXN] == ["256", "7,000", "pairs/s", "30.00", "60.00"]
-    assert cells[LOCKSTREAM] == ["1000", "26", "KiB"]
+    assert cells[LOCKSTREAM] == ["1000", "26.0", "KiB"]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import pytest
 
 import lockstream
+from lockstream.v1 import session_pb2
 from tests.unit.client.scripted import PlayedStream, ScriptedServer, scripted_server
 
 if TYPE_CHECKING:
-    from lockstream.v1 import session_pb2
+    from lockstream._context import AcquireOptions
 
 
 class Play:
@@ -23,10 +24,12 @@ class Play:
         self.server = server
         self.session = session
         self.stream = stream
+        self.granted = session_pb2.Request()
+        """The request of the lock that was granted last."""
 
-    async def acquire(self, name: str, token: int = 7) -> lockstream.Lock:
+    async def acquire(self, name: str, token: int = 7, **options: Unpack[AcquireOptions]) -> lockstream.Lock:
         """A lock that the server grants at once."""
-        lock, _ = await asyncio.gather(self.session.acquire(name), self.stream.grant(token))
+        lock, self.granted = await asyncio.gather(self.session.acquire(name, **options), self.stream.grant(token))
         return lock
 
     async def cut(self) -> None:

@@ -11,12 +11,12 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from lockstream.v1 import session_pb2
+from lockstream.v1 import errors_pb2, lock_pb2, session_pb2
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from lockstream import ErrorReason
+    from lockstream import ErrorReason, LossReason
 
     Context: TypeAlias = grpc.aio.ServicerContext[session_pb2.SessionRequest, session_pb2.SessionResponse]
 
@@ -39,6 +39,28 @@ def status(reason: ErrorReason, *, retryable: bool, settled: bool = True) -> sta
     return status_pb2.Status(code=9, message=f"scripted {reason.name}", details=[detail])
 
 
+def acquire_id(request: session_pb2.Request) -> int:
+    """What a request is about."""
+    number = getattr(request, request.WhichOneof("action") or "").acquire_id
+    assert isinstance(number, int)
+    return number
+
+
+def claim(request: session_pb2.Request, token: int = 0) -> session_pb2.Claim:
+    """What a resume finds of an acquire: held with this token, or waiting."""
+    state = lock_pb2.ENTRY_STATE_HELD if token else lock_pb2.ENTRY_STATE_WAITING
+    return session_pb2.Claim(acquire_id=acquire_id(request), state=state, token=token, position=0 if token else 1)
+
+
+def lost(
+    request: session_pb2.Request, token: int, reason: LossReason, detail: str = "", actor: str = ""
+) -> session_pb2.Event:
+    """The news that what was granted to a request is lost."""
+    loss = session_pb2.Lost(acquire_id=acquire_id(request), token=token, detail=detail, actor=actor)
+    loss.reason = errors_pb2.LossReason.Value(f"LOSS_REASON_{reason.name}")
+    return session_pb2.Event(lost=loss)
+
+
 class PlayedStream:
     """The server's end of one stream."""
 
@@ -47,14 +69,22 @@ class PlayedStream:
         self._requests: deque[session_pb2.Request] = deque()
         self._sequence = 0
         self.ended = asyncio.Event()
+        self.largest_frame = 0
+        """Bytes."""
 
     async def receive(self) -> session_pb2.Request:
         """The next request."""
         while not self._requests:
             frame = await self._context.read()
             assert isinstance(frame, session_pb2.SessionRequest), "the client left the stream"
+            self.largest_frame = max(self.largest_frame, frame.ByteSize())
             self._requests.extend(frame.requests)
         return self._requests.popleft()
+
+    @property
+    def unread(self) -> int:
+        """Requests that came in one frame with the last one received."""
+        return len(self._requests)
 
     async def expect(self, action: str) -> session_pb2.Request:
         """The next request that is no heartbeat; it must be of this kind."""
@@ -100,17 +130,17 @@ class PlayedStream:
         proof.remaining.FromNanoseconds(int(remaining * 1e9))
         await self.reply(heartbeat, session_pb2.Reply(proof=proof))
 
-    async def grant(self, token: int = 7) -> session_pb2.Request:
-        """Grant the acquire that comes next."""
-        request = await self.expect("acquire")
-        granted = session_pb2.Granted(acquire_id=request.acquire.acquire_id, token=token)
+    async def grant(self, token: int = 7, action: str = "acquire") -> session_pb2.Request:
+        """Grant the acquire (or `acquire_all`, or `upgrade`) that comes next."""
+        request = await self.expect(action)
+        granted = session_pb2.Granted(acquire_id=acquire_id(request), token=token)
         await self.reply(request, session_pb2.Reply(granted=granted))
         return request
 
-    async def queue(self, position: int = 1) -> session_pb2.Request:
-        """Queue the acquire that comes next."""
-        request = await self.expect("acquire")
-        queued = session_pb2.Queued(acquire_id=request.acquire.acquire_id, position=position)
+    async def queue(self, position: int = 1, action: str = "acquire") -> session_pb2.Request:
+        """Queue the acquire (or `acquire_all`, or `upgrade`) that comes next."""
+        request = await self.expect(action)
+        queued = session_pb2.Queued(acquire_id=acquire_id(request), position=position)
         await self.reply(request, session_pb2.Reply(queued=queued))
         return request
 
@@ -125,6 +155,23 @@ class PlayedStream:
         request = await self.expect("cancel")
         await self.reply(request, session_pb2.Reply(cancelled=session_pb2.Cancelled()))
         return request
+
+    async def downgrade(self) -> session_pb2.Request:
+        """Answer the downgrade that comes next."""
+        request = await self.expect("downgrade")
+        await self.reply(request, session_pb2.Reply(downgraded=session_pb2.Downgraded()))
+        return request
+
+    async def set_value(self) -> session_pb2.Request:
+        """Answer the set_value that comes next."""
+        request = await self.expect("set_value")
+        await self.reply(request, session_pb2.Reply(value_set=session_pb2.ValueSet()))
+        return request
+
+    async def refuse(self, request: session_pb2.Request, reason: ErrorReason, **nature: bool) -> None:
+        """Answer a request with an error that is settled, unless said otherwise."""
+        error = status(reason, retryable=nature.get("retryable", False), settled=nature.get("settled", True))
+        await self.reply(request, session_pb2.Reply(error=error))
 
     async def close(self) -> None:
         """Answer the close that comes next, and end the stream."""

@@ -60,8 +60,11 @@ async def test_the_next_acquire_of_an_owner_waits_until_the_cancelled_one_is_gon
 
     asking = asyncio.create_task(impatient())
     await play.stream.queue()
-    await play.stream.cancel()  # comes before the second acquire, or `expect` fails
-    await play.stream.grant()
+    cancel = await play.stream.expect("cancel")
+    await play.acquire("another")
+    assert play.granted.acquire.name == "another"  # and not yet "a"
+    await play.stream.reply(cancel, session_pb2.Reply(cancelled=session_pb2.Cancelled()))
+    assert (await play.stream.grant()).acquire.name == "a"
     await asking
 
 

@@ -8,9 +8,11 @@ import pytest
 
 import lockstream
 from lockstream import LossReason, _frames
+from lockstream._asks import Ask
 from lockstream._claims import Claim, ClaimState
 from lockstream._ledger import Ledger
 from lockstream._link import MAX_FRAME_REQUESTS, Link
+from lockstream._reasons import LossNotice
 from lockstream.v1 import session_pb2
 
 TTL = 9
@@ -54,7 +56,7 @@ class Desk:
         self.read(session_pb2.Response(event=session_pb2.Event(granted=granted)), now)
 
     def acquire(self, now: float, wait: float | None = None) -> Claim:
-        return self.ledger.acquire("a", "me", now, shared=False, wait=wait)
+        return self.ledger.acquire(Ask(("a",), "me"), now, wait=wait)
 
     def sent(self) -> list[str | None]:
         actions: list[str | None] = []
@@ -105,7 +107,7 @@ async def test_a_grant_handed_out_after_the_deadline_is_none(desk: Desk) -> None
     assert claim.answer.result() is None
     with pytest.raises(lockstream.LockLost):
         desk.ledger.confirm(claim, 109)
-    assert claim.loss is LossReason.UNPROVEN
+    assert claim.hold.loss == LossNotice(LossReason.UNPROVEN)
 
 
 @pytest.mark.parametrize(("grace", "lost_at"), [(TTL, 109), (2.5, 104.5), (0, 102)])
@@ -117,7 +119,7 @@ async def test_a_lock_is_believed_in_no_longer_than_the_grace_after_a_break(grac
     desk.ledger.drop(desk.link, 102, answered=True)
     assert desk.ledger.due() == lost_at
     desk.ledger.tick(lost_at)
-    assert claim.loss is LossReason.UNPROVEN
+    assert claim.hold.loss == LossNotice(LossReason.UNPROVEN)
 
 
 async def test_a_stream_that_fell_silent_counts_as_broken_since_its_last_heartbeat() -> None:
@@ -160,7 +162,7 @@ async def test_a_resume_of_our_own_that_arrives_late_does_not_end_the_session(de
 
 async def test_requests_are_bundled_up_to_the_bound(desk: Desk) -> None:
     for number in range(MAX_FRAME_REQUESTS + 1):
-        desk.ledger.acquire(f"lock {number}", "me", 101, shared=False, wait=None)
+        desk.ledger.acquire(Ask((f"lock {number}",), "me"), 101, wait=None)
     frames = [desk.link.take(), desk.link.take()]
     assert [len(frame.requests) for frame in frames if frame] == [MAX_FRAME_REQUESTS, 1]
     assert desk.link.take() is None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 import lockstream
 from lockstream import ErrorReason, LossReason, _dsn
 from lockstream._backoff import Backoff
-from lockstream._errors import ErrorTable
+from lockstream._errors import ErrorTable, from_status
 from lockstream.v1 import errors_pb2
 
 
@@ -154,3 +157,47 @@ def test_the_loss_reasons_are_complete() -> None:
     assert {reason.name: reason.value for reason in LossReason} == {
         name: number for name, number in wire.items() if number
     }
+
+
+def reported(reason: str, **metadata: str) -> lockstream.LockstreamError:
+    """The exception for an error as a server reports it."""
+    detail = any_pb2.Any()
+    detail.Pack(error_details_pb2.ErrorInfo(domain="lockstream.v1", reason=reason, metadata=metadata))
+    return from_status(status_pb2.Status(code=10, message="as it is", details=[detail]))
+
+
+def test_a_deadlock_tells_its_cycle() -> None:
+    waits = [lockstream.Wait("a1", "task-1", "a,b"), lockstream.Wait("b2", "", "c")]
+    told = [{"session": wait.session_id, "owner": wait.owner, "name": wait.name} for wait in waits]
+    error = reported("ERROR_REASON_DEADLOCK", cycle=json.dumps(told), retryable="true")
+    assert isinstance(error, lockstream.Deadlock)
+    assert error.cycle == tuple(waits)
+    assert error.retryable
+
+
+@pytest.mark.parametrize("metadata", [{}, {"cycle": "a -> b"}, {"cycle": "[1]"}, {"cycle": "{}"}, {"cycle": "[{}]"}])
+def test_a_deadlock_whose_cycle_is_not_understood_is_still_one(metadata: dict[str, str]) -> None:
+    error = reported("ERROR_REASON_DEADLOCK", **metadata)
+    assert isinstance(error, lockstream.Deadlock)
+    assert error.cycle == ()
+    assert error.metadata == metadata
+
+
+def test_a_reason_of_a_newer_server_is_told_as_it_is() -> None:
+    error = reported("ERROR_REASON_MOON_PHASE", retryable="true", outcome_settled="false")
+    assert type(error) is lockstream.LockstreamError
+    assert str(error) == "ERROR_REASON_MOON_PHASE: as it is"
+    assert (error.reason, error.retryable, error.outcome_settled) == (None, True, False)
+
+
+@pytest.mark.parametrize(
+    ("detail", "actor", "told"),
+    [
+        ("", "", "REMOVED_EXTERNALLY"),
+        ("stuck", "", "REMOVED_EXTERNALLY: stuck"),
+        ("", "al", "REMOVED_EXTERNALLY by al"),
+    ],
+)
+def test_a_loss_tells_what_is_known_of_it(detail: str, actor: str, told: str) -> None:
+    error = lockstream.LockLost("a", 7, LossReason.REMOVED_EXTERNALLY, detail, actor)
+    assert str(error) == f"lock 'a' with token 7 was lost: {told}"

@@ -54,7 +54,7 @@ def test_an_invalid_argument_names_its_field() -> None:
 
 
 def test_a_quota_names_the_bound_and_its_value() -> None:
-    error = quota_exceeded("sessions", 3, "too many")
-    assert error.metadata == {"limit": "sessions", "maximum": "3"}
-    assert str(error) == "too many (sessions is 3)"
+    error = quota_exceeded("sessions", 3, 4, "too many")
+    assert error.metadata == {"limit": "sessions", "maximum": "3", "current": "4"}
+    assert str(error) == "too many (sessions is 3, now 4)"
     assert error.nature == NATURES[Reason.QUOTA_EXCEEDED]

@@ -131,7 +131,7 @@ def test_an_entry_replaced_unseen_is_another() -> None:
 
 def test_an_entry_rewritten_keeps_its_place_and_token() -> None:
     table = folded([put("a", 1, 1)], [put("a", 2, 2)])
-    assert then(table, put("a", 1, 1, EntryRecord(1, owner="other"))) == []
+    assert then(table, put("a", 1, 1, EntryRecord(1, owner="other"))) == ["rewritten a/1"]
     assert queue(table) == [(1, True), (2, False)]
     entry = table.entry("a", "0000000000000001.0")
     assert entry is not None

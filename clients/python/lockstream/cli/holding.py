@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import json
 import math
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from lockstream import Lock, LockLost, LockstreamError, connect
+from lockstream import Lock, LockstreamError, Part, connect
 from lockstream.cli import exits
 from lockstream.cli.command import Command
 from lockstream.cli.interrupts import Interrupts
@@ -18,17 +19,26 @@ from lockstream.cli.interrupts import Interrupts
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from lockstream import Session
+
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """The lock that is asked for. Durations are in seconds."""
+    """The lock that is asked for, or several. Durations are in seconds."""
 
     name: str
     servers: str
-    shared: bool
-    wait: float
+    wait: float = math.inf
     """Infinity waits for ever, 0 not at all."""
-    ttl: float | None
+    shared: bool = False
+    permits: int | None = None
+    limit: int | None = None
+    also: tuple[str, ...] = ()
+    """More locks, which are acquired all at once or not at all."""
+    value: str = ""
+    max_hold: float | None = None
+    lock_delay: float | None = None
+    ttl: float | None = None
 
     @contextlib.asynccontextmanager
     async def held(self) -> AsyncIterator[Lock]:
@@ -39,22 +49,48 @@ class Claim:
         finished = False
         try:
             async with connect(self.servers) as client, client.session(ttl=self.ttl) as session:
-                yield await session.acquire(
-                    self.name,
-                    shared=self.shared,
-                    wait=None if math.isinf(self.wait) else self.wait,
-                    owner="",
-                    on_wait=self._tell_place,
-                )
+                yield await self._acquire(session)
                 finished = True
         except LockstreamError as error:
             if not finished:
                 raise
-            exits.say(f"lock {self.name!r} could not be released, it is free after its TTL: {error}")
+            exits.say(f"{self._what()} could not be released, it is free after its TTL: {error}")
+
+    async def _acquire(self, session: Session) -> Lock:
+        wait = None if math.isinf(self.wait) else self.wait
+        if self.also:
+            parts = [
+                Part(name, shared=self.shared, permits=self.permits, limit=self.limit)
+                for name in (self.name, *self.also)
+            ]
+            return await session.acquire_all(parts, wait=wait, owner="", on_wait=self._tell_place)
+        return await session.acquire(
+            self.name,
+            shared=self.shared,
+            permits=self.permits,
+            limit=self.limit,
+            wait=wait,
+            owner="",
+            value=os.fsencode(self.value),
+            max_hold=self.max_hold,
+            lock_delay=self.lock_delay,
+            on_wait=self._tell_place,
+            on_yield=self._tell_wish,
+        )
 
     def _tell_place(self, position: int) -> None:
         if sys.stderr.isatty():
-            exits.say(f"waiting for lock {self.name!r}, place {position} in the queue")
+            exits.say(f"waiting for {self._what()}, place {position} in the queue")
+
+    def _tell_wish(self, _lock: Lock, remaining: float | None) -> None:
+        if remaining is None:
+            exits.say(f"somebody asks for {self._what()}")
+        else:
+            exits.say(f"{self._what()} will be taken away in {remaining:.1f} s: --max-hold is nearly over")
+
+    def _what(self) -> str:
+        names = ", ".join(map(repr, (self.name, *self.also)))
+        return f"the locks {names}" if self.also else f"lock {names}"
 
 
 async def run(claim: Claim, command: Sequence[str], *, kill_after: float) -> int:
@@ -71,7 +107,7 @@ async def run(claim: Claim, command: Sequence[str], *, kill_after: float) -> int
 
 
 async def _run_under(lock: Lock, command: Sequence[str], kill_after: float, interrupts: Interrupts) -> int:
-    variables = {"LOCKSTREAM_NAME": lock.name, "LOCKSTREAM_TOKEN": str(lock.token)}
+    variables = {"LOCKSTREAM_NAME": "\n".join(lock.names), "LOCKSTREAM_TOKEN": str(lock.token)}
     try:
         running = await Command.start(command, variables)
     except OSError as error:  # such as arguments that are too long together
@@ -81,12 +117,12 @@ async def _run_under(lock: Lock, command: Sequence[str], kill_after: float, inte
         lost = asyncio.ensure_future(lock.lost.wait())
         await asyncio.wait((running.ended, lost), return_when=asyncio.FIRST_COMPLETED)
         lost.cancel()
-        reason = lock.lost.reason
-        if reason is not None and not running.ended.done():
-            exits.say(f"lock {lock.name!r} was lost ({reason.name}), the command is being stopped")
+        loss = lock.lost.error
+        if loss is not None and not running.ended.done():
+            exits.say(f"{loss}; the command is being stopped")
             await running.stop(kill_after)
-    if reason is not None:
-        raise LockLost(lock.name, lock.token, reason)
+    if loss is not None:
+        raise loss
     return running.exit_code
 
 
@@ -113,7 +149,14 @@ async def hold(claim: Claim, *, duration: float | None, as_json: bool, output: T
 
 def _announce(lock: Lock, *, as_json: bool, output: TextIO) -> None:
     if as_json:
-        shown = {"name": lock.name, "token": lock.token, "shared": lock.shared, "session_id": lock.session.id}
+        shown = {
+            "name": lock.name,
+            "names": lock.names,
+            "token": lock.token,
+            "shared": lock.shared,
+            "permits": lock.permits,
+            "session_id": lock.session.id,
+        }
         output.write(json.dumps(shown) + "\n")
     else:
         output.write(f"{lock.token}\n")

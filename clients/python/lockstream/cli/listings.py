@@ -1,66 +1,86 @@
-"""`lockstream ls`, `show` and `sessions`: tables for people, JSON for programs."""
+"""`lockstream ls`, `show` and `sessions`."""
 
 from __future__ import annotations
 
-import dataclasses
-import enum
-import json
-import sys
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from lockstream import EntryState, EntryView, connect
+from lockstream import EntryState, connect
+from lockstream.cli.output import age, labels, mode, plain, print_json, print_line, print_table, span, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
-    from lockstream import LockView, SessionView
+    from lockstream import EntryView, EvictionView, LockView, SessionView
 
-_WIDE = 10_000
-"""Columns of a "terminal" that is none: lines in files and pipes are not cut."""
+_ENTRY_EXTRAS: dict[str, Callable[[EntryView], str]] = {
+    "TURN IN": lambda entry: "" if entry.estimated_wait is None else f"~{span(entry.estimated_wait)}",
+    "MAX HOLD": lambda entry: _stated(entry.max_hold),
+    "LOCK DELAY": lambda entry: _stated(entry.lock_delay),
+    "VALUE": lambda entry: text_of(entry.value),
+    "LABELS": lambda entry: labels(entry.metadata),
+}
+"""Columns that are there only if one of the entries has something in them."""
 
 
-async def ls(servers: str, prefix: str, *, as_json: bool) -> None:
+async def ls(servers: str, prefix: str, *, held: bool, contended: bool, session_id: str, as_json: bool) -> None:
     """Print the locks that are held or awaited."""
     async with connect(servers) as client:
-        locks = await client.list_locks(prefix)
+        locks = await client.list_locks(prefix, held=held, contended=contended, session_id=session_id)
     if as_json:
-        _print_json(locks)
+        print_json(locks)
         return
-    _print_table(("NAME", "MODE", "HOLDERS", "WAITERS", "TOKEN", "HELD FOR"), map(_lock_row, locks))
+    print_table(("NAME", "MODE", "HOLDERS", "WAITERS", "TOKEN", "HELD FOR"), map(_lock_row, locks))
 
 
-async def show(servers: str, name: str, *, as_json: bool) -> None:
-    """Print one lock: its holders, then its queue."""
+async def show(servers: str, name: str, *, history: bool, as_json: bool) -> None:
+    """Print one lock: its holders, then its queue; with its `history`, who was evicted from it."""
     async with connect(servers) as client:
         lock = await client.get_lock(name)  # the server's view, which knows since when it is held
         sessions = await client.list_sessions() if lock.entries else []
+        evictions = await client.list_evictions(name) if history else []
     clients = {session.session_id: session.client_name for session in sessions}
     if as_json:
-        shown = _plain(lock)
-        for entry in shown["entries"]:
+        found = plain(lock)
+        for entry in found["entries"]:
             entry["client_name"] = clients.get(entry["session_id"])
-        _print_json(shown)
-    elif lock.entries:
-        columns = ("STATE", "FOR", "MODE", "TOKEN", "CLIENT", "SESSION", "OWNER")
-        _print_table(columns, (_entry_row(entry, clients) for entry in lock.entries))
+        if history:
+            found["evictions"] = plain(evictions)
+        print_json(found)
+        return
+    if lock.entries:
+        _print_entries(lock, clients)
     else:
-        sys.stdout.write(f"{_shown(name)} is free\n")
+        print_line(f"{name} is free")
+    if history:
+        _print_evictions(evictions)
 
 
-async def sessions(servers: str, *, as_json: bool) -> None:
+async def sessions(servers: str, *, client_name: str, attached_to: str, as_json: bool) -> None:
     """Print the live sessions."""
     async with connect(servers) as client:
-        found = await client.list_sessions()
+        found = await client.list_sessions(client_name=client_name, server=attached_to)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     columns = ("SESSION", "CLIENT", "OPEN FOR", "TTL", "HOLDS", "WAITS FOR", "SERVER")
-    _print_table(columns, map(_session_row, found))
+    print_table(columns, map(_session_row, found))
+
+
+def _print_entries(lock: LockView, clients: dict[str, str]) -> None:
+    extras = {heading: extra for heading, extra in _ENTRY_EXTRAS.items() if any(map(extra, lock.entries))}
+    columns = ("STATE", "FOR", "MODE", "TOKEN", "CLIENT", "SESSION", "OWNER", *extras)
+    rows = ((*_entry_row(entry, clients), *(extra(entry) for extra in extras.values())) for entry in lock.entries)
+    print_table(columns, rows)
+
+
+def _print_evictions(evictions: Sequence[EvictionView]) -> None:
+    if not evictions:
+        print_line("nobody was evicted within the last hour")
+        return
+    print_line("evicted within the last hour:")
+    columns = ("AGO", "TOKEN", "SESSION", "BY", "REASON")
+    rows = ((age(one.evicted_at), str(one.token), one.session_id, one.actor, one.reason) for one in evictions)
+    print_table(columns, rows)
 
 
 def _lock_row(lock: LockView) -> Sequence[str]:
@@ -68,25 +88,38 @@ def _lock_row(lock: LockView) -> Sequence[str]:
     newest = max(holders, key=lambda entry: entry.token, default=None)
     return (
         lock.name,
-        _mode(newest) if newest else "",
+        mode(newest) if newest else "lock delay" if lock.delayed else "",
         str(len(holders)),
         str(len(lock.waiters)),
         str(newest.token) if newest else "",
-        _age(newest.granted_at) if newest else "",
+        age(newest.granted_at) if newest else "",
     )
 
 
 def _entry_row(entry: EntryView, clients: dict[str, str]) -> Sequence[str]:
-    held = entry.state is EntryState.HELD
+    waits = entry.state is EntryState.WAITING
     return (
-        "held" if held else f"waiting, {entry.position}.",
-        _age(entry.granted_at if held else entry.queued_at),
-        _mode(entry),
-        str(entry.token) if held else "",
-        clients.get(entry.session_id, "") if entry.session_id else "(not a Lockstream client)",
+        f"waiting, {entry.position}." if waits else entry.state.name.lower(),
+        age(entry.queued_at if waits else entry.granted_at),
+        "" if entry.state is EntryState.DELAY else mode(entry),
+        str(entry.token) if entry.state is EntryState.HELD else "",
+        _client(entry, clients),
         entry.session_id,
         entry.owner,
     )
+
+
+def _client(entry: EntryView, clients: dict[str, str]) -> str:
+    if entry.state is EntryState.DELAY:
+        return "(its holder was lost)"
+    return clients.get(entry.session_id, "") if entry.session_id else "(not a Lockstream client)"
+
+
+def _stated(duration: float | None) -> str:
+    """A duration that was chosen, to the last digit where it is short."""
+    if duration is None:
+        return ""
+    return f"{duration:g}s" if duration < 60 else span(duration)
 
 
 def _session_row(session: SessionView) -> Sequence[str]:
@@ -94,58 +127,9 @@ def _session_row(session: SessionView) -> Sequence[str]:
     return (
         session.session_id,
         session.client_name,
-        _age(session.opened_at),
+        age(session.opened_at),
         f"{session.ttl:g}s",
         str(states.count(EntryState.HELD)),
         str(states.count(EntryState.WAITING)),
         session.server,
     )
-
-
-def _mode(entry: EntryView) -> str:
-    return "shared" if entry.shared else "exclusive"
-
-
-def _age(moment: datetime | None) -> str:
-    """How long ago that was, by the clocks of the server and this machine: `3s`, `2m05s`, `4h02m`, `3d04h`."""
-    if moment is None:
-        return ""
-    seconds = max(0, round((datetime.now(UTC) - moment).total_seconds()))
-    for size, unit, part, smaller in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s")):
-        if seconds >= size:
-            return f"{seconds // size}{unit}{seconds % size // part:02d}{smaller}"
-    return f"{seconds}s"
-
-
-def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*(Text(_shown(cell), overflow="fold") for cell in row))
-    console = Console()
-    console.print(table, width=None if console.is_terminal else _WIDE)
-
-
-def _shown(text: str) -> str:
-    """Text of unknown origin without anything that a terminal would obey."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(_plain(value), indent=2 if sys.stdout.isatty() else None) + "\n")
-
-
-def _plain(value: object) -> Any:
-    """A view as JSON has it: times are ISO 8601, enumerations their names in lower case."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    match value:
-        case enum.Enum():
-            return value.name.lower()
-        case datetime():
-            return value.isoformat()
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case dict():
-            return {key: _plain(item) for key, item in value.items()}
-        case _:
-            return value

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import click
+
+from lockstream.cli.breaking import this_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,23 +48,66 @@ def server_option(command: Function) -> Function:
     )(command)
 
 
+class Asked(TypedDict):
+    """What `acquire_options` gives to a command. Durations are in seconds."""
+
+    wait: float
+    shared: bool
+    permits: int | None
+    limit: int | None
+    also: tuple[str, ...]
+    value: str
+    max_hold: float | None
+    lock_delay: float | None
+    ttl: float | None
+
+
 def acquire_options(command: Function) -> Function:
-    """How to ask for a lock: `--wait`, `--shared`, `--ttl`."""
+    """How to ask for a lock: the options of `Asked`."""
+    for decorate in reversed(_ACQUIRE_OPTIONS):
+        command = decorate(command)
+    return command
+
+
+_ACQUIRE_OPTIONS = (
+    click.option(
+        "--wait",
+        type=wait,
+        metavar="DURATION|forever",
+        default="forever",
+        show_default=True,
+        help="How long to wait for the lock; 0 does not wait.",
+    ),
+    click.option("--shared", is_flag=True, help="Hold it together with other shared holders."),
+    click.option("--permits", type=int, metavar="N", help="Take N of its permits.  [default: 1, with --limit]"),
+    click.option("--limit", type=int, metavar="L", help="How many permits it has; everybody has to say the same."),
+    click.option(
+        "--and",
+        "also",
+        metavar="NAME",
+        multiple=True,
+        help="Acquire this lock too, in the same way, all at once or none; may be repeated.",
+    ),
+    click.option("--value", metavar="TEXT", default="", help="Show this to whoever looks at the lock."),
+    click.option("--max-hold", type=duration, help="Lose the lock when it is held for longer than this."),
+    click.option(
+        "--lock-delay",
+        type=duration,
+        help="Keep it taken for this long should it be lost because this process is gone.",
+    ),
+    click.option(
+        "--ttl",
+        type=duration,
+        help="How long the lock outlives this process, or its connection.  [default: the server's, 10s]",
+    ),
+)
+
+
+def reason_options(command: Function) -> Function:
+    """Why something is done to others, and who does it: `--reason`, `--actor`."""
     for decorate in (
-        click.option(
-            "--ttl",
-            type=duration,
-            help="How long the lock outlives this process, or its connection.  [default: the server's, 10s]",
-        ),
-        click.option("--shared", is_flag=True, help="Hold it together with other shared holders."),
-        click.option(
-            "--wait",
-            type=wait,
-            metavar="DURATION|forever",
-            default="forever",
-            show_default=True,
-            help="How long to wait for the lock; 0 does not wait.",
-        ),
+        click.option("--actor", default=this_user, show_default="user@host", help="Who does this."),
+        click.option("--reason", required=True, help="Why; the holder is told, and it is kept for an hour."),
     ):
         command = decorate(command)
     return command

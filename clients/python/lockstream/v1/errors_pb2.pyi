@@ -63,8 +63,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_BAD_RESUME_TOKEN: _ErrorReason.ValueType  # 12
     """PERMISSION_DENIED. The resume token is not the session's. The session is untouched. Not retryable, settled."""
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 13
-    """RESOURCE_EXHAUSTED. A bound of the server would be passed; the metadata names it in `limit`, with its
-    value in `maximum`. Retryable once something was freed, settled.
+    """RESOURCE_EXHAUSTED. A bound of the server or a quota of the client would be passed; the metadata names it in
+    `limit`, with its value in `maximum` and the figure it has now in `current`. Retryable once something was freed,
+    settled.
     """
     ERROR_REASON_SLOW_CONSUMER: _ErrorReason.ValueType  # 14
     """RESOURCE_EXHAUSTED. The client read too slowly and its outbox overflowed. Ends the stream; the session is
@@ -82,6 +83,23 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL. A defect of the server, recorded in its log. Not retryable, not settled."""
     ERROR_REASON_REMOVED_EXTERNALLY: _ErrorReason.ValueType  # 19
     """ABORTED. The waiting entry was deleted in etcd behind the service. Retryable, settled."""
+    ERROR_REASON_LIMIT_MISMATCH: _ErrorReason.ValueType  # 20
+    """FAILED_PRECONDITION. Others hold or await permits of this name with another limit; the metadata has theirs in
+    `limit`. The entry is gone. Not retryable, settled.
+    """
+    ERROR_REASON_UPGRADE_CONFLICT: _ErrorReason.ValueType  # 21
+    """ABORTED. A writer or another upgrade is in the queue already, and would wait for this shared hold while this waited
+    for it. The shared hold is untouched: release it and acquire exclusively. Not retryable, settled.
+    """
+    ERROR_REASON_DEADLOCK: _ErrorReason.ValueType  # 22
+    """ABORTED. The wait closed a cycle of owners who wait for each other, and is the youngest of it; its entry is gone. The
+    metadata has the cycle in `cycle`, as a JSON array of an object with `session`, `owner` and `name` for each wait in
+    turn. Release what the owner holds before it tries again. Retryable, settled.
+    """
+    ERROR_REASON_HISTORY_COMPACTED: _ErrorReason.ValueType  # 23
+    """OUT_OF_RANGE. The history from the stated revision on has been compacted away in etcd: begin with a new snapshot.
+    Not retryable, settled.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo in the details of every error status. The domain of the ErrorInfo is
@@ -133,8 +151,9 @@ ERROR_REASON_SUPERSEDED: ErrorReason.ValueType  # 11
 ERROR_REASON_BAD_RESUME_TOKEN: ErrorReason.ValueType  # 12
 """PERMISSION_DENIED. The resume token is not the session's. The session is untouched. Not retryable, settled."""
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 13
-"""RESOURCE_EXHAUSTED. A bound of the server would be passed; the metadata names it in `limit`, with its
-value in `maximum`. Retryable once something was freed, settled.
+"""RESOURCE_EXHAUSTED. A bound of the server or a quota of the client would be passed; the metadata names it in
+`limit`, with its value in `maximum` and the figure it has now in `current`. Retryable once something was freed,
+settled.
 """
 ERROR_REASON_SLOW_CONSUMER: ErrorReason.ValueType  # 14
 """RESOURCE_EXHAUSTED. The client read too slowly and its outbox overflowed. Ends the stream; the session is
@@ -152,6 +171,23 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 18
 """INTERNAL. A defect of the server, recorded in its log. Not retryable, not settled."""
 ERROR_REASON_REMOVED_EXTERNALLY: ErrorReason.ValueType  # 19
 """ABORTED. The waiting entry was deleted in etcd behind the service. Retryable, settled."""
+ERROR_REASON_LIMIT_MISMATCH: ErrorReason.ValueType  # 20
+"""FAILED_PRECONDITION. Others hold or await permits of this name with another limit; the metadata has theirs in
+`limit`. The entry is gone. Not retryable, settled.
+"""
+ERROR_REASON_UPGRADE_CONFLICT: ErrorReason.ValueType  # 21
+"""ABORTED. A writer or another upgrade is in the queue already, and would wait for this shared hold while this waited
+for it. The shared hold is untouched: release it and acquire exclusively. Not retryable, settled.
+"""
+ERROR_REASON_DEADLOCK: ErrorReason.ValueType  # 22
+"""ABORTED. The wait closed a cycle of owners who wait for each other, and is the youngest of it; its entry is gone. The
+metadata has the cycle in `cycle`, as a JSON array of an object with `session`, `owner` and `name` for each wait in
+turn. Release what the owner holds before it tries again. Retryable, settled.
+"""
+ERROR_REASON_HISTORY_COMPACTED: ErrorReason.ValueType  # 23
+"""OUT_OF_RANGE. The history from the stated revision on has been compacted away in etcd: begin with a new snapshot.
+Not retryable, settled.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 class _LossReason:
@@ -170,6 +206,10 @@ class _LossReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LossReason
     """The server could not prove in time that the lease lives, because etcd did not answer."""
     LOSS_REASON_SUPERSEDED: _LossReason.ValueType  # 4
     """Another stream resumed the session. The session still has the lock; this stream no longer speaks for it."""
+    LOSS_REASON_FORCE_RELEASED: _LossReason.ValueType  # 5
+    """An operator took it away through the admin service; `detail` and `actor` say why and who."""
+    LOSS_REASON_MAX_HOLD_EXCEEDED: _LossReason.ValueType  # 6
+    """It was held for longer than its max_hold."""
 
 class LossReason(_LossReason, metaclass=_LossReasonEnumTypeWrapper):
     """Why a session no longer has a lock that it held."""
@@ -184,4 +224,8 @@ LOSS_REASON_UNPROVEN: LossReason.ValueType  # 3
 """The server could not prove in time that the lease lives, because etcd did not answer."""
 LOSS_REASON_SUPERSEDED: LossReason.ValueType  # 4
 """Another stream resumed the session. The session still has the lock; this stream no longer speaks for it."""
+LOSS_REASON_FORCE_RELEASED: LossReason.ValueType  # 5
+"""An operator took it away through the admin service; `detail` and `actor` say why and who."""
+LOSS_REASON_MAX_HOLD_EXCEEDED: LossReason.ValueType  # 6
+"""It was held for longer than its max_hold."""
 Global___LossReason: _TypeAlias = LossReason  # noqa: Y015

@@ -22,22 +22,29 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18lockstream/v1/lock.proto\x12\rlockstream.v1\x1a\x1fgoogle/protobuf/timestamp.proto\";\n\x04Lock\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x14.lockstream.v1.Entry\"\x8b\x02\n\x05\x45ntry\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x12\n\nacquire_id\x18\x02 \x01(\x04\x12\r\n\x05owner\x18\x03 \x01(\t\x12!\n\x04mode\x18\x04 \x01(\x0e\x32\x13.lockstream.v1.Mode\x12(\n\x05state\x18\x05 \x01(\x0e\x32\x19.lockstream.v1.EntryState\x12\r\n\x05token\x18\x06 \x01(\x04\x12\x10\n\x08position\x18\x07 \x01(\r\x12-\n\tqueued_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ngranted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp*A\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eMODE_EXCLUSIVE\x10\x01\x12\x0f\n\x0bMODE_SHARED\x10\x02*X\n\nEntryState\x12\x1b\n\x17\x45NTRY_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45NTRY_STATE_WAITING\x10\x01\x12\x14\n\x10\x45NTRY_STATE_HELD\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18lockstream/v1/lock.proto\x12\rlockstream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\";\n\x04Lock\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x14.lockstream.v1.Entry\"\xc4\x04\n\x05\x45ntry\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x12\n\nacquire_id\x18\x02 \x01(\x04\x12\r\n\x05owner\x18\x03 \x01(\t\x12!\n\x04mode\x18\x04 \x01(\x0e\x32\x13.lockstream.v1.Mode\x12(\n\x05state\x18\x05 \x01(\x0e\x32\x19.lockstream.v1.EntryState\x12\r\n\x05token\x18\x06 \x01(\x04\x12\x10\n\x08position\x18\x07 \x01(\r\x12-\n\tqueued_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ngranted_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07permits\x18\n \x01(\r\x12\r\n\x05limit\x18\x0b \x01(\r\x12\r\n\x05value\x18\x0c \x01(\x0c\x12\x34\n\x08metadata\x18\r \x03(\x0b\x32\".lockstream.v1.Entry.MetadataEntry\x12\x31\n\x0e\x65stimated_wait\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08max_hold\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nlock_delay\x18\x10 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nasks_yield\x18\x11 \x01(\x08\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9e\x01\n\x08\x45viction\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\x12\x12\n\nacquire_id\x18\x03 \x01(\x04\x12\r\n\x05token\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12.\n\nevicted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*e\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eMODE_EXCLUSIVE\x10\x01\x12\x0f\n\x0bMODE_SHARED\x10\x02\x12\x10\n\x0cMODE_PERMITS\x10\x03\x12\x10\n\x0cMODE_UPGRADE\x10\x04*o\n\nEntryState\x12\x1b\n\x17\x45NTRY_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45NTRY_STATE_WAITING\x10\x01\x12\x14\n\x10\x45NTRY_STATE_HELD\x10\x02\x12\x15\n\x11\x45NTRY_STATE_DELAY\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lockstream.v1.lock_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODE']._serialized_start=407
-  _globals['_MODE']._serialized_end=472
-  _globals['_ENTRYSTATE']._serialized_start=474
-  _globals['_ENTRYSTATE']._serialized_end=562
-  _globals['_LOCK']._serialized_start=76
-  _globals['_LOCK']._serialized_end=135
-  _globals['_ENTRY']._serialized_start=138
-  _globals['_ENTRY']._serialized_end=405
+  _globals['_ENTRY_METADATAENTRY']._loaded_options = None
+  _globals['_ENTRY_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_MODE']._serialized_start=913
+  _globals['_MODE']._serialized_end=1014
+  _globals['_ENTRYSTATE']._serialized_start=1016
+  _globals['_ENTRYSTATE']._serialized_end=1127
+  _globals['_LOCK']._serialized_start=108
+  _globals['_LOCK']._serialized_end=167
+  _globals['_ENTRY']._serialized_start=170
+  _globals['_ENTRY']._serialized_end=750
+  _globals['_ENTRY_METADATAENTRY']._serialized_start=703
+  _globals['_ENTRY_METADATAENTRY']._serialized_end=750
+  _globals['_EVICTION']._serialized_start=753
+  _globals['_EVICTION']._serialized_end=911
 # @@protoc_insertion_point(module_scope)

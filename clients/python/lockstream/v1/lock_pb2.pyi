@@ -5,6 +5,7 @@ What a lock looks like from outside: its name, its holders and its queue."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -34,6 +35,15 @@ class _ModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Mode.ValueType],
     """Granted together with other shared entries while every entry before it is shared and granted, so
     a later reader never overtakes a waiting writer.
     """
+    MODE_PERMITS: _Mode.ValueType  # 3
+    """A counting semaphore: granted while its weight and those granted before it fit into the limit, strictly first come,
+    first served, so a heavy waiter is not overtaken by a light one. All entries of the name state the same limit.
+    Permits and locks of one name exclude each other.
+    """
+    MODE_UPGRADE: _Mode.ValueType  # 4
+    """Only returned: a shared hold that is to become, or became, exclusive; see Upgrade. Granted when the shared hold
+    is all that stands before it.
+    """
 
 class Mode(_Mode, metaclass=_ModeEnumTypeWrapper):
     """Which other entries of the same name an entry may be granted beside."""
@@ -45,6 +55,15 @@ MODE_EXCLUSIVE: Mode.ValueType  # 1
 MODE_SHARED: Mode.ValueType  # 2
 """Granted together with other shared entries while every entry before it is shared and granted, so
 a later reader never overtakes a waiting writer.
+"""
+MODE_PERMITS: Mode.ValueType  # 3
+"""A counting semaphore: granted while its weight and those granted before it fit into the limit, strictly first come,
+first served, so a heavy waiter is not overtaken by a light one. All entries of the name state the same limit.
+Permits and locks of one name exclude each other.
+"""
+MODE_UPGRADE: Mode.ValueType  # 4
+"""Only returned: a shared hold that is to become, or became, exclusive; see Upgrade. Granted when the shared hold
+is all that stands before it.
 """
 Global___Mode: _TypeAlias = Mode  # noqa: Y015
 
@@ -60,6 +79,8 @@ class _EntryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryState
     """In the queue, not granted yet."""
     ENTRY_STATE_HELD: _EntryState.ValueType  # 2
     """Granted: the session holds the lock."""
+    ENTRY_STATE_DELAY: _EntryState.ValueType  # 3
+    """A lock delay: whoever held was lost, and the name stays taken for a while although nobody holds it."""
 
 class EntryState(_EntryState, metaclass=_EntryStateEnumTypeWrapper):
     """Where an entry stands in the queue of its lock."""
@@ -70,6 +91,8 @@ ENTRY_STATE_WAITING: EntryState.ValueType  # 1
 """In the queue, not granted yet."""
 ENTRY_STATE_HELD: EntryState.ValueType  # 2
 """Granted: the session holds the lock."""
+ENTRY_STATE_DELAY: EntryState.ValueType  # 3
+"""A lock delay: whoever held was lost, and the name stays taken for a while although nobody holds it."""
 Global___EntryState: _TypeAlias = EntryState  # noqa: Y015
 
 @_typing.final
@@ -106,6 +129,26 @@ class Entry(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SESSION_ID_FIELD_NUMBER: _builtins.int
     ACQUIRE_ID_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
@@ -115,6 +158,14 @@ class Entry(_message.Message):
     POSITION_FIELD_NUMBER: _builtins.int
     QUEUED_AT_FIELD_NUMBER: _builtins.int
     GRANTED_AT_FIELD_NUMBER: _builtins.int
+    PERMITS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    ESTIMATED_WAIT_FIELD_NUMBER: _builtins.int
+    MAX_HOLD_FIELD_NUMBER: _builtins.int
+    LOCK_DELAY_FIELD_NUMBER: _builtins.int
+    ASKS_YIELD_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session it belongs to, 16 hexadecimal digits. Empty for a foreign entry: a key written into the
     lock's prefix by something other than Lockstream, such as `etcdctl lock`.
@@ -133,6 +184,14 @@ class Entry(_message.Message):
     """
     position: _builtins.int
     """Place among the waiters, from 1 for the next in line. 0 when held."""
+    permits: _builtins.int
+    """How many of the permits it takes. 0 unless the mode is MODE_PERMITS."""
+    limit: _builtins.int
+    """How many permits the name has. 0 unless the mode is MODE_PERMITS."""
+    value: _builtins.bytes
+    """What the holder, or the waiter for when it holds, has to say; see SetValue."""
+    asks_yield: _builtins.bool
+    """Whether this waiter has asked the holders to yield."""
     @_builtins.property
     def queued_at(self) -> _timestamp_pb2.Timestamp:
         """When the acquire was proposed, by the clock of the server that proposed it. For people to read; nothing is
@@ -144,6 +203,24 @@ class Entry(_message.Message):
         """When the answering server saw the entry granted, by its clock. For people to read. Unset while waiting, and
         when it was granted before that server began to watch.
         """
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Labels that go with the value."""
+
+    @_builtins.property
+    def estimated_wait(self) -> _duration_pb2.Duration:
+        """An ESTIMATE of how long a waiter has still to wait, from how long the name was held recently. Nothing is
+        promised by it. Unset when held, and when the answering server has seen no hold of the name end.
+        """
+
+    @_builtins.property
+    def max_hold(self) -> _duration_pb2.Duration:
+        """How long the hold may last, if it is limited."""
+
+    @_builtins.property
+    def lock_delay(self) -> _duration_pb2.Duration:
+        """How long the name stays taken should the session be lost, if it asked for that."""
 
     def __init__(
         self,
@@ -157,11 +234,67 @@ class Entry(_message.Message):
         position: _builtins.int = ...,
         queued_at: _timestamp_pb2.Timestamp | None = ...,
         granted_at: _timestamp_pb2.Timestamp | None = ...,
+        permits: _builtins.int = ...,
+        limit: _builtins.int = ...,
+        value: _builtins.bytes = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        estimated_wait: _duration_pb2.Duration | None = ...,
+        max_hold: _duration_pb2.Duration | None = ...,
+        lock_delay: _duration_pb2.Duration | None = ...,
+        asks_yield: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["granted_at", b"granted_at", "queued_at", b"queued_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimated_wait", b"estimated_wait", "granted_at", b"granted_at", "lock_delay", b"lock_delay", "max_hold", b"max_hold", "queued_at", b"queued_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_id", b"acquire_id", "granted_at", b"granted_at", "mode", b"mode", "owner", b"owner", "position", b"position", "queued_at", b"queued_at", "session_id", b"session_id", "state", b"state", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_id", b"acquire_id", "asks_yield", b"asks_yield", "estimated_wait", b"estimated_wait", "granted_at", b"granted_at", "limit", b"limit", "lock_delay", b"lock_delay", "max_hold", b"max_hold", "metadata", b"metadata", "mode", b"mode", "owner", b"owner", "permits", b"permits", "position", b"position", "queued_at", b"queued_at", "session_id", b"session_id", "state", b"state", "token", b"token", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Entry: _TypeAlias = Entry  # noqa: Y015
+
+@_typing.final
+class Eviction(_message.Message):
+    """A hold that was ended by somebody else than its client. Kept for an hour."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    ACQUIRE_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    EVICTED_AT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name of the lock. Empty for the record of a session that was ended; those of its holds name them."""
+    session_id: _builtins.str
+    """The session that held, 16 hexadecimal digits."""
+    acquire_id: _builtins.int
+    """The acquire that was evicted; 0 for a whole session."""
+    token: _builtins.int
+    """The fencing token that counts no longer; 0 for a whole session."""
+    reason: _builtins.str
+    """Why, in the words of whoever did it, or the name of the LossReason."""
+    actor: _builtins.str
+    """Who did it: the actor stated to the admin service, or the server for a hold that lasted too long."""
+    @_builtins.property
+    def evicted_at(self) -> _timestamp_pb2.Timestamp:
+        """When, by the clock of the server that did it."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+        acquire_id: _builtins.int = ...,
+        token: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        evicted_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evicted_at", b"evicted_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_id", b"acquire_id", "actor", b"actor", "evicted_at", b"evicted_at", "name", b"name", "reason", b"reason", "session_id", b"session_id", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Eviction: _TypeAlias = Eviction  # noqa: Y015

@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from lockstream.v1 import errors_pb2 as lockstream_dot_v1_dot_errors__pb2
 from lockstream.v1 import lock_pb2 as lockstream_dot_v1_dot_lock__pb2
 from lockstream.v1 import session_pb2 as lockstream_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blockstream/v1/service.proto\x12\rlockstream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstream/v1/lock.proto\x1a\x1blockstream/v1/session.proto\"4\n\x0eGetLockRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0clinearizable\x18\x02 \x01(\x08\"F\n\x0fGetLockResponse\x12!\n\x04lock\x18\x01 \x01(\x0b\x32\x13.lockstream.v1.Lock\x12\x10\n\x08revision\x18\x02 \x01(\x04\"I\n\x10ListLocksRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"b\n\x11ListLocksResponse\x12\"\n\x05locks\x18\x01 \x03(\x0b\x32\x13.lockstream.v1.Lock\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x04\"0\n\x11\x43heckTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\x04\"4\n\x12\x43heckTokenResponse\x12\x0c\n\x04held\x18\x01 \x01(\x08\x12\x10\n\x08revision\x18\x02 \x01(\x04\"\'\n\x11GetSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"O\n\x12GetSessionResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.lockstream.v1.Session\x12\x10\n\x08revision\x18\x02 \x01(\x04\"<\n\x13ListSessionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"k\n\x14ListSessionsResponse\x12(\n\x08sessions\x18\x01 \x03(\x0b\x32\x16.lockstream.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x04\"\xed\x02\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63lient_name\x18\x02 \x01(\t\x12\x36\n\x08metadata\x18\x03 \x03(\x0b\x32$.lockstream.v1.Session.MetadataEntry\x12&\n\x03ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0c\x64\x65tach_grace\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06server\x18\x06 \x01(\t\x12\x12\n\ngeneration\x18\x07 \x01(\x04\x12-\n\topened_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x06\x63laims\x18\t \x03(\x0b\x32\x14.lockstream.v1.Claim\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xf4\x03\n\x0bLockService\x12L\n\x07Session\x12\x1d.lockstream.v1.SessionRequest\x1a\x1e.lockstream.v1.SessionResponse(\x01\x30\x01\x12H\n\x07GetLock\x12\x1d.lockstream.v1.GetLockRequest\x1a\x1e.lockstream.v1.GetLockResponse\x12N\n\tListLocks\x12\x1f.lockstream.v1.ListLocksRequest\x1a .lockstream.v1.ListLocksResponse\x12Q\n\nCheckToken\x12 .lockstream.v1.CheckTokenRequest\x1a!.lockstream.v1.CheckTokenResponse\x12Q\n\nGetSession\x12 .lockstream.v1.GetSessionRequest\x1a!.lockstream.v1.GetSessionResponse\x12W\n\x0cListSessions\x12\".lockstream.v1.ListSessionsRequest\x1a#.lockstream.v1.ListSessionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1blockstream/v1/service.proto\x12\rlockstream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1alockstream/v1/errors.proto\x1a\x18lockstream/v1/lock.proto\x1a\x1blockstream/v1/session.proto\"4\n\x0eGetLockRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0clinearizable\x18\x02 \x01(\x08\"F\n\x0fGetLockResponse\x12!\n\x04lock\x18\x01 \x01(\x0b\x32\x13.lockstream.v1.Lock\x12\x10\n\x08revision\x18\x02 \x01(\x04\"~\n\x10ListLocksRequest\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0c\n\x04held\x18\x04 \x01(\x08\x12\x11\n\tcontended\x18\x05 \x01(\x08\x12\x12\n\nsession_id\x18\x06 \x01(\t\"b\n\x11ListLocksResponse\x12\"\n\x05locks\x18\x01 \x03(\x0b\x32\x13.lockstream.v1.Lock\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x04\"0\n\x11\x43heckTokenRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\x04\"K\n\x12\x43heckTokenResponse\x12\x0c\n\x04held\x18\x01 \x01(\x08\x12\x10\n\x08revision\x18\x02 \x01(\x04\x12\x15\n\rhighest_token\x18\x03 \x01(\x04\"\'\n\x11GetSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"O\n\x12GetSessionResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x16.lockstream.v1.Session\x12\x10\n\x08revision\x18\x02 \x01(\x04\"a\n\x13ListSessionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x13\n\x0b\x63lient_name\x18\x03 \x01(\t\x12\x0e\n\x06server\x18\x04 \x01(\t\"k\n\x14ListSessionsResponse\x12(\n\x08sessions\x18\x01 \x03(\x0b\x32\x16.lockstream.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x04\"8\n\x14ListEvictionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsession_id\x18\x02 \x01(\t\"U\n\x15ListEvictionsResponse\x12*\n\tevictions\x18\x01 \x03(\x0b\x32\x17.lockstream.v1.Eviction\x12\x10\n\x08revision\x18\x02 \x01(\x04\"V\n\x11WatchLocksRequest\x12\x0e\n\x04name\x18\x01 \x01(\tH\x00\x12\x10\n\x06prefix\x18\x02 \x01(\tH\x00\x12\x16\n\x0e\x61\x66ter_revision\x18\x03 \x01(\x04\x42\x07\n\x05names\"\xa5\x02\n\x12WatchLocksResponse\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12>\n\x08snapshot\x18\x02 \x01(\x0b\x32*.lockstream.v1.WatchLocksResponse.SnapshotH\x00\x12<\n\x07\x63hanges\x18\x03 \x01(\x0b\x32).lockstream.v1.WatchLocksResponse.ChangesH\x00\x1a@\n\x08Snapshot\x12\"\n\x05locks\x18\x01 \x03(\x0b\x32\x13.lockstream.v1.Lock\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x1a\x35\n\x07\x43hanges\x12*\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x19.lockstream.v1.LockChangeB\x06\n\x04told\"\x9d\x02\n\nLockChange\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.lockstream.v1.LockChange.Kind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12#\n\x05\x65ntry\x18\x03 \x01(\x0b\x32\x14.lockstream.v1.Entry\x12)\n\x06reason\x18\x04 \x01(\x0e\x32\x19.lockstream.v1.LossReason\"\x82\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_GRANTED\x10\x01\x12\x0f\n\x0bKIND_QUEUED\x10\x02\x12\x11\n\rKIND_RELEASED\x10\x03\x12\r\n\tKIND_LOST\x10\x04\x12\r\n\tKIND_LEFT\x10\x05\x12\x10\n\x0cKIND_CHANGED\x10\x06\"\xed\x02\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63lient_name\x18\x02 \x01(\t\x12\x36\n\x08metadata\x18\x03 \x03(\x0b\x32$.lockstream.v1.Session.MetadataEntry\x12&\n\x03ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0c\x64\x65tach_grace\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06server\x18\x06 \x01(\t\x12\x12\n\ngeneration\x18\x07 \x01(\x04\x12-\n\topened_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x06\x63laims\x18\t \x03(\x0b\x32\x14.lockstream.v1.Claim\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xa5\x05\n\x0bLockService\x12L\n\x07Session\x12\x1d.lockstream.v1.SessionRequest\x1a\x1e.lockstream.v1.SessionResponse(\x01\x30\x01\x12H\n\x07GetLock\x12\x1d.lockstream.v1.GetLockRequest\x1a\x1e.lockstream.v1.GetLockResponse\x12N\n\tListLocks\x12\x1f.lockstream.v1.ListLocksRequest\x1a .lockstream.v1.ListLocksResponse\x12Q\n\nCheckToken\x12 .lockstream.v1.CheckTokenRequest\x1a!.lockstream.v1.CheckTokenResponse\x12Q\n\nGetSession\x12 .lockstream.v1.GetSessionRequest\x1a!.lockstream.v1.GetSessionResponse\x12W\n\x0cListSessions\x12\".lockstream.v1.ListSessionsRequest\x1a#.lockstream.v1.ListSessionsResponse\x12Z\n\rListEvictions\x12#.lockstream.v1.ListEvictionsRequest\x1a$.lockstream.v1.ListEvictionsResponse\x12S\n\nWatchLocks\x12 .lockstream.v1.WatchLocksRequest\x1a!.lockstream.v1.WatchLocksResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,30 +38,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SESSION_METADATAENTRY']._loaded_options = None
   _globals['_SESSION_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_GETLOCKREQUEST']._serialized_start=166
-  _globals['_GETLOCKREQUEST']._serialized_end=218
-  _globals['_GETLOCKRESPONSE']._serialized_start=220
-  _globals['_GETLOCKRESPONSE']._serialized_end=290
-  _globals['_LISTLOCKSREQUEST']._serialized_start=292
-  _globals['_LISTLOCKSREQUEST']._serialized_end=365
-  _globals['_LISTLOCKSRESPONSE']._serialized_start=367
-  _globals['_LISTLOCKSRESPONSE']._serialized_end=465
-  _globals['_CHECKTOKENREQUEST']._serialized_start=467
-  _globals['_CHECKTOKENREQUEST']._serialized_end=515
-  _globals['_CHECKTOKENRESPONSE']._serialized_start=517
-  _globals['_CHECKTOKENRESPONSE']._serialized_end=569
-  _globals['_GETSESSIONREQUEST']._serialized_start=571
-  _globals['_GETSESSIONREQUEST']._serialized_end=610
-  _globals['_GETSESSIONRESPONSE']._serialized_start=612
-  _globals['_GETSESSIONRESPONSE']._serialized_end=691
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=693
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=753
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=755
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=862
-  _globals['_SESSION']._serialized_start=865
-  _globals['_SESSION']._serialized_end=1230
-  _globals['_SESSION_METADATAENTRY']._serialized_start=1183
-  _globals['_SESSION_METADATAENTRY']._serialized_end=1230
-  _globals['_LOCKSERVICE']._serialized_start=1233
-  _globals['_LOCKSERVICE']._serialized_end=1733
+  _globals['_GETLOCKREQUEST']._serialized_start=194
+  _globals['_GETLOCKREQUEST']._serialized_end=246
+  _globals['_GETLOCKRESPONSE']._serialized_start=248
+  _globals['_GETLOCKRESPONSE']._serialized_end=318
+  _globals['_LISTLOCKSREQUEST']._serialized_start=320
+  _globals['_LISTLOCKSREQUEST']._serialized_end=446
+  _globals['_LISTLOCKSRESPONSE']._serialized_start=448
+  _globals['_LISTLOCKSRESPONSE']._serialized_end=546
+  _globals['_CHECKTOKENREQUEST']._serialized_start=548
+  _globals['_CHECKTOKENREQUEST']._serialized_end=596
+  _globals['_CHECKTOKENRESPONSE']._serialized_start=598
+  _globals['_CHECKTOKENRESPONSE']._serialized_end=673
+  _globals['_GETSESSIONREQUEST']._serialized_start=675
+  _globals['_GETSESSIONREQUEST']._serialized_end=714
+  _globals['_GETSESSIONRESPONSE']._serialized_start=716
+  _globals['_GETSESSIONRESPONSE']._serialized_end=795
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=797
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=894
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=896
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1003
+  _globals['_LISTEVICTIONSREQUEST']._serialized_start=1005
+  _globals['_LISTEVICTIONSREQUEST']._serialized_end=1061
+  _globals['_LISTEVICTIONSRESPONSE']._serialized_start=1063
+  _globals['_LISTEVICTIONSRESPONSE']._serialized_end=1148
+  _globals['_WATCHLOCKSREQUEST']._serialized_start=1150
+  _globals['_WATCHLOCKSREQUEST']._serialized_end=1236
+  _globals['_WATCHLOCKSRESPONSE']._serialized_start=1239
+  _globals['_WATCHLOCKSRESPONSE']._serialized_end=1532
+  _globals['_WATCHLOCKSRESPONSE_SNAPSHOT']._serialized_start=1405
+  _globals['_WATCHLOCKSRESPONSE_SNAPSHOT']._serialized_end=1469
+  _globals['_WATCHLOCKSRESPONSE_CHANGES']._serialized_start=1471
+  _globals['_WATCHLOCKSRESPONSE_CHANGES']._serialized_end=1524
+  _globals['_LOCKCHANGE']._serialized_start=1535
+  _globals['_LOCKCHANGE']._serialized_end=1820
+  _globals['_LOCKCHANGE_KIND']._serialized_start=1690
+  _globals['_LOCKCHANGE_KIND']._serialized_end=1820
+  _globals['_SESSION']._serialized_start=1823
+  _globals['_SESSION']._serialized_end=2188
+  _globals['_SESSION_METADATAENTRY']._serialized_start=2141
+  _globals['_SESSION_METADATAENTRY']._serialized_end=2188
+  _globals['_LOCKSERVICE']._serialized_start=2191
+  _globals['_LOCKSERVICE']._serialized_end=2868
 # @@protoc_insertion_point(module_scope)

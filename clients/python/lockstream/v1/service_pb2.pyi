@@ -9,6 +9,8 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from lockstream.v1 import errors_pb2 as _errors_pb2
 from lockstream.v1 import lock_pb2 as _lock_pb2
 from lockstream.v1 import session_pb2 as _session_pb2
 import builtins as _builtins
@@ -85,22 +87,34 @@ class ListLocksRequest(_message.Message):
     PREFIX_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    CONTENDED_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
     prefix: _builtins.str
-    """Only names that begin with this. Empty is all."""
+    """Only names that begin with this. Empty is all. All filters must be the same on every page."""
     page_size: _builtins.int
     """How many at the most: 1 to 1000; 0 is 100; more is cut to 1000. Negative is INVALID_ARGUMENT."""
     page_token: _builtins.str
     """The next_page_token of the page before; empty for the first page."""
+    held: _builtins.bool
+    """Only locks that are held (or under a lock delay)."""
+    contended: _builtins.bool
+    """Only locks for which somebody waits."""
+    session_id: _builtins.str
+    """Only locks that this session holds or awaits: 16 hexadecimal digits. Empty is all."""
     def __init__(
         self,
         *,
         prefix: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        held: _builtins.bool = ...,
+        contended: _builtins.bool = ...,
+        session_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "prefix", b"prefix"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contended", b"contended", "held", b"held", "page_size", b"page_size", "page_token", b"page_token", "prefix", b"prefix", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -118,7 +132,9 @@ class ListLocksResponse(_message.Message):
     next_page_token: _builtins.str
     """Pass as page_token to get the next page. Empty on the last."""
     revision: _builtins.int
-    """The etcd revision whose state this page is."""
+    """The etcd revision whose state this page is: the same on every page. A page token of a revision which etcd has
+    compacted away meanwhile is HISTORY_COMPACTED; begin again.
+    """
     @_builtins.property
     def locks(self) -> _containers.RepeatedCompositeFieldContainer[_lock_pb2.Lock]:
         """In the order of their names' code points."""
@@ -172,19 +188,26 @@ class CheckTokenResponse(_message.Message):
 
     HELD_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    HIGHEST_TOKEN_FIELD_NUMBER: _builtins.int
     held: _builtins.bool
     """True when an entry with this token holds the lock at `revision`."""
     revision: _builtins.int
     """The etcd revision at which that was so: one at or after the arrival of the request."""
+    highest_token: _builtins.int
+    """The highest token of the name that the answering server knows to have been granted, by this reading or since it began
+    to watch. Another server may have granted and seen released a higher one within the last moment; one that is
+    granted after `revision` is higher than `revision`. 0 when none is known.
+    """
     def __init__(
         self,
         *,
         held: _builtins.bool = ...,
         revision: _builtins.int = ...,
+        highest_token: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "highest_token", b"highest_token", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,19 +271,27 @@ class ListSessionsRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CLIENT_NAME_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """How many at the most: 1 to 1000; 0 is 100; more is cut to 1000. Negative is INVALID_ARGUMENT."""
     page_token: _builtins.str
     """The next_page_token of the page before; empty for the first page."""
+    client_name: _builtins.str
+    """Only sessions whose client gave itself this name. Empty is all. All filters must be the same on every page."""
+    server: _builtins.str
+    """Only sessions attached to this server, or last attached to it. Empty is all."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        client_name: _builtins.str = ...,
+        server: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_name", b"client_name", "page_size", b"page_size", "page_token", b"page_token", "server", b"server"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -278,7 +309,7 @@ class ListSessionsResponse(_message.Message):
     next_page_token: _builtins.str
     """Pass as page_token to get the next page. Empty on the last."""
     revision: _builtins.int
-    """The etcd revision whose state this page is."""
+    """The etcd revision whose state this page is: the same on every page."""
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Session]:
         """In the order of their identifiers."""
@@ -297,6 +328,257 @@ class ListSessionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListSessionsResponse: _TypeAlias = ListSessionsResponse  # noqa: Y015
+
+@_typing.final
+class ListEvictionsRequest(_message.Message):
+    """Asks for the evictions of the last hour."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Only those of this name. Empty is all."""
+    session_id: _builtins.str
+    """Only those of this session: 16 hexadecimal digits. Empty is all."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        session_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEvictionsRequest: _TypeAlias = ListEvictionsRequest  # noqa: Y015
+
+@_typing.final
+class ListEvictionsResponse(_message.Message):
+    """Evictions, the newest first, at most 1000."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVICTIONS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """The etcd revision whose state this is."""
+    @_builtins.property
+    def evictions(self) -> _containers.RepeatedCompositeFieldContainer[_lock_pb2.Eviction]:
+        """The evictions."""
+
+    def __init__(
+        self,
+        *,
+        evictions: _abc.Iterable[_lock_pb2.Eviction] | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evictions", b"evictions", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEvictionsResponse: _TypeAlias = ListEvictionsResponse  # noqa: Y015
+
+@_typing.final
+class WatchLocksRequest(_message.Message):
+    """Asks to be told of locks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
+    AFTER_REVISION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """This one: UTF-8, 1 to 512 bytes."""
+    prefix: _builtins.str
+    """All that begin with this; empty is every lock."""
+    after_revision: _builtins.int
+    """Go on after this revision instead of with a snapshot: what a response said last. 0 asks for a snapshot. One that etcd
+    has compacted away is HISTORY_COMPACTED.
+    """
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        prefix: _builtins.str = ...,
+        after_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "names", b"names", "prefix", b"prefix"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_revision", b"after_revision", "name", b"name", "names", b"names", "prefix", b"prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_names: _TypeAlias = _typing.Literal["name", "prefix"]  # noqa: Y015
+    _WhichOneofArgType_names: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_names) -> _WhichOneofReturnType_names | None: ...
+
+Global___WatchLocksRequest: _TypeAlias = WatchLocksRequest  # noqa: Y015
+
+@_typing.final
+class WatchLocksResponse(_message.Message):
+    """What an observer is told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Snapshot(_message.Message):
+        """Locks as they stand."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        LOCKS_FIELD_NUMBER: _builtins.int
+        COMPLETE_FIELD_NUMBER: _builtins.int
+        complete: _builtins.bool
+        """Whether this is the last message of the snapshot."""
+        @_builtins.property
+        def locks(self) -> _containers.RepeatedCompositeFieldContainer[_lock_pb2.Lock]:
+            """Some of the locks."""
+
+        def __init__(
+            self,
+            *,
+            locks: _abc.Iterable[_lock_pb2.Lock] | None = ...,
+            complete: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "locks", b"locks"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Changes(_message.Message):
+        """Changes, in order."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CHANGES_FIELD_NUMBER: _builtins.int
+        @_builtins.property
+        def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LockChange]:
+            """Changes of one revision, all of them or some."""
+
+        def __init__(
+            self,
+            *,
+            changes: _abc.Iterable[Global___LockChange] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """The etcd revision up to which everything was told with this message. A revision with many changes is told in several
+    messages; all but the last of them carry the revision before it.
+    """
+    @_builtins.property
+    def snapshot(self) -> Global___WatchLocksResponse.Snapshot:
+        """How every lock that is held or awaited stands. Sent first, in one or more messages of the same revision, and only
+        when no `after_revision` was stated.
+        """
+
+    @_builtins.property
+    def changes(self) -> Global___WatchLocksResponse.Changes:
+        """What changed, in order."""
+
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+        snapshot: Global___WatchLocksResponse.Snapshot | None = ...,
+        changes: Global___WatchLocksResponse.Changes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "snapshot", b"snapshot", "told", b"told"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "revision", b"revision", "snapshot", b"snapshot", "told", b"told"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_told: _TypeAlias = _typing.Literal["snapshot", "changes"]  # noqa: Y015
+    _WhichOneofArgType_told: _TypeAlias = _typing.Literal["told", b"told"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_told) -> _WhichOneofReturnType_told | None: ...
+
+Global___WatchLocksResponse: _TypeAlias = WatchLocksResponse  # noqa: Y015
+
+@_typing.final
+class LockChange(_message.Message):
+    """One thing that happened to one entry of a lock."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[LockChange._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: LockChange._Kind.ValueType  # 0
+        """Never sent."""
+        KIND_GRANTED: LockChange._Kind.ValueType  # 1
+        """The entry holds now."""
+        KIND_QUEUED: LockChange._Kind.ValueType  # 2
+        """The entry is new and waits."""
+        KIND_RELEASED: LockChange._Kind.ValueType  # 3
+        """The entry held, and was released by its session or deleted by hand; etcd does not tell these apart."""
+        KIND_LOST: LockChange._Kind.ValueType  # 4
+        """The entry held, and its session ended or it was evicted."""
+        KIND_LEFT: LockChange._Kind.ValueType  # 5
+        """The entry waited, and is gone."""
+        KIND_CHANGED: LockChange._Kind.ValueType  # 6
+        """The value, the labels or the mode of the entry changed."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What happened."""
+
+    KIND_UNSPECIFIED: LockChange.Kind.ValueType  # 0
+    """Never sent."""
+    KIND_GRANTED: LockChange.Kind.ValueType  # 1
+    """The entry holds now."""
+    KIND_QUEUED: LockChange.Kind.ValueType  # 2
+    """The entry is new and waits."""
+    KIND_RELEASED: LockChange.Kind.ValueType  # 3
+    """The entry held, and was released by its session or deleted by hand; etcd does not tell these apart."""
+    KIND_LOST: LockChange.Kind.ValueType  # 4
+    """The entry held, and its session ended or it was evicted."""
+    KIND_LEFT: LockChange.Kind.ValueType  # 5
+    """The entry waited, and is gone."""
+    KIND_CHANGED: LockChange.Kind.ValueType  # 6
+    """The value, the labels or the mode of the entry changed."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    kind: Global___LockChange.Kind.ValueType
+    """What happened."""
+    name: _builtins.str
+    """The name of the lock."""
+    reason: _errors_pb2.LossReason.ValueType
+    """For LOST: why, as far as etcd's history tells."""
+    @_builtins.property
+    def entry(self) -> _lock_pb2.Entry:
+        """The entry, as it stands now or stood last."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___LockChange.Kind.ValueType = ...,
+        name: _builtins.str = ...,
+        entry: _lock_pb2.Entry | None = ...,
+        reason: _errors_pb2.LossReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "kind", b"kind", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LockChange: _TypeAlias = LockChange  # noqa: Y015
 
 @_typing.final
 class Session(_message.Message):

@@ -66,6 +66,16 @@ class LockServiceStub:
                 request_serializer=lockstream_dot_v1_dot_service__pb2.ListSessionsRequest.SerializeToString,
                 response_deserializer=lockstream_dot_v1_dot_service__pb2.ListSessionsResponse.FromString,
                 _registered_method=True)
+        self.ListEvictions = channel.unary_unary(
+                '/lockstream.v1.LockService/ListEvictions',
+                request_serializer=lockstream_dot_v1_dot_service__pb2.ListEvictionsRequest.SerializeToString,
+                response_deserializer=lockstream_dot_v1_dot_service__pb2.ListEvictionsResponse.FromString,
+                _registered_method=True)
+        self.WatchLocks = channel.unary_stream(
+                '/lockstream.v1.LockService/WatchLocks',
+                request_serializer=lockstream_dot_v1_dot_service__pb2.WatchLocksRequest.SerializeToString,
+                response_deserializer=lockstream_dot_v1_dot_service__pb2.WatchLocksResponse.FromString,
+                _registered_method=True)
 
 
 class LockServiceServicer:
@@ -120,6 +130,22 @@ class LockServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEvictions(self, request, context):
+        """Lists the evictions of the last hour, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchLocks(self, request, context):
+        """Watches locks: first how they stand at one revision, then every change after it in etcd's order, none left out. Ends
+        with RESOURCE_EXHAUSTED (SLOW_CONSUMER) for a client that does not keep up; it goes on from the last revision it
+        read, at any server.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LockServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -152,6 +178,16 @@ def add_LockServiceServicer_to_server(servicer, server):
                     servicer.ListSessions,
                     request_deserializer=lockstream_dot_v1_dot_service__pb2.ListSessionsRequest.FromString,
                     response_serializer=lockstream_dot_v1_dot_service__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'ListEvictions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvictions,
+                    request_deserializer=lockstream_dot_v1_dot_service__pb2.ListEvictionsRequest.FromString,
+                    response_serializer=lockstream_dot_v1_dot_service__pb2.ListEvictionsResponse.SerializeToString,
+            ),
+            'WatchLocks': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchLocks,
+                    request_deserializer=lockstream_dot_v1_dot_service__pb2.WatchLocksRequest.FromString,
+                    response_serializer=lockstream_dot_v1_dot_service__pb2.WatchLocksResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -317,6 +353,60 @@ class LockService:
             '/lockstream.v1.LockService/ListSessions',
             lockstream_dot_v1_dot_service__pb2.ListSessionsRequest.SerializeToString,
             lockstream_dot_v1_dot_service__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvictions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockstream.v1.LockService/ListEvictions',
+            lockstream_dot_v1_dot_service__pb2.ListEvictionsRequest.SerializeToString,
+            lockstream_dot_v1_dot_service__pb2.ListEvictionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchLocks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lockstream.v1.LockService/WatchLocks',
+            lockstream_dot_v1_dot_service__pb2.WatchLocksRequest.SerializeToString,
+            lockstream_dot_v1_dot_service__pb2.WatchLocksResponse.FromString,
             options,
             channel_credentials,
             insecure,

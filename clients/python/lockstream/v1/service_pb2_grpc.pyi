@@ -53,6 +53,13 @@ class LockServiceStub:
     """Reads one session. NOT_FOUND when there is none."""
     ListSessions: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListSessionsRequest, _service_pb2.ListSessionsResponse]
     """Lists the live sessions of the whole service, by identifier."""
+    ListEvictions: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListEvictionsRequest, _service_pb2.ListEvictionsResponse]
+    """Lists the evictions of the last hour, the newest first."""
+    WatchLocks: _grpc.UnaryStreamMultiCallable[_service_pb2.WatchLocksRequest, _service_pb2.WatchLocksResponse]
+    """Watches locks: first how they stand at one revision, then every change after it in etcd's order, none left out. Ends
+    with RESOURCE_EXHAUSTED (SLOW_CONSUMER) for a client that does not keep up; it goes on from the last revision it
+    read, at any server.
+    """
 
 @_typing.type_check_only
 class LockServiceAsyncStub(LockServiceStub):
@@ -78,6 +85,13 @@ class LockServiceAsyncStub(LockServiceStub):
     """Reads one session. NOT_FOUND when there is none."""
     ListSessions: _aio.UnaryUnaryMultiCallable[_service_pb2.ListSessionsRequest, _service_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """Lists the live sessions of the whole service, by identifier."""
+    ListEvictions: _aio.UnaryUnaryMultiCallable[_service_pb2.ListEvictionsRequest, _service_pb2.ListEvictionsResponse]  # type: ignore[assignment]
+    """Lists the evictions of the last hour, the newest first."""
+    WatchLocks: _aio.UnaryStreamMultiCallable[_service_pb2.WatchLocksRequest, _service_pb2.WatchLocksResponse]  # type: ignore[assignment]
+    """Watches locks: first how they stand at one revision, then every change after it in etcd's order, none left out. Ends
+    with RESOURCE_EXHAUSTED (SLOW_CONSUMER) for a client that does not keep up; it goes on from the last revision it
+    read, at any server.
+    """
 
 class LockServiceServicer(metaclass=_abc_1.ABCMeta):
     """The lock service. Locks are acquired and released on the Session stream; the other calls only look."""
@@ -136,5 +150,24 @@ class LockServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.ListSessionsResponse, _abc.Awaitable[_service_pb2.ListSessionsResponse]]:
         """Lists the live sessions of the whole service, by identifier."""
+
+    @_abc_1.abstractmethod
+    def ListEvictions(
+        self,
+        request: _service_pb2.ListEvictionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.ListEvictionsResponse, _abc.Awaitable[_service_pb2.ListEvictionsResponse]]:
+        """Lists the evictions of the last hour, the newest first."""
+
+    @_abc_1.abstractmethod
+    def WatchLocks(
+        self,
+        request: _service_pb2.WatchLocksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_service_pb2.WatchLocksResponse], _abc.AsyncIterator[_service_pb2.WatchLocksResponse]]:
+        """Watches locks: first how they stand at one revision, then every change after it in etcd's order, none left out. Ends
+        with RESOURCE_EXHAUSTED (SLOW_CONSUMER) for a client that does not keep up; it goes on from the last revision it
+        read, at any server.
+        """
 
 def add_LockServiceServicer_to_server(servicer: LockServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

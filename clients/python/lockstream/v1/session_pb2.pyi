@@ -86,6 +86,11 @@ class Request(_message.Message):
     ACQUIRE_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
+    ACQUIRE_ALL_FIELD_NUMBER: _builtins.int
+    UPGRADE_FIELD_NUMBER: _builtins.int
+    DOWNGRADE_FIELD_NUMBER: _builtins.int
+    SET_VALUE_FIELD_NUMBER: _builtins.int
+    REQUEST_YIELD_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     """Chosen by the client and echoed in the reply. The server attaches no meaning to it."""
     @_builtins.property
@@ -116,6 +121,26 @@ class Request(_message.Message):
     def cancel(self) -> Global___Cancel:
         """Withdraw an acquire, whatever became of it."""
 
+    @_builtins.property
+    def acquire_all(self) -> Global___AcquireAll:
+        """Ask for several locks at once."""
+
+    @_builtins.property
+    def upgrade(self) -> Global___Upgrade:
+        """Make a shared hold exclusive."""
+
+    @_builtins.property
+    def downgrade(self) -> Global___Downgrade:
+        """Make an exclusive hold shared."""
+
+    @_builtins.property
+    def set_value(self) -> Global___SetValue:
+        """Change what a hold says of itself."""
+
+    @_builtins.property
+    def request_yield(self) -> Global___RequestYield:
+        """Ask those who hold what an acquire waits for to yield."""
+
     def __init__(
         self,
         *,
@@ -127,12 +152,17 @@ class Request(_message.Message):
         acquire: Global___Acquire | None = ...,
         release: Global___Release | None = ...,
         cancel: Global___Cancel | None = ...,
+        acquire_all: Global___AcquireAll | None = ...,
+        upgrade: Global___Upgrade | None = ...,
+        downgrade: Global___Downgrade | None = ...,
+        set_value: Global___SetValue | None = ...,
+        request_yield: Global___RequestYield | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire", b"acquire", "action", b"action", "cancel", b"cancel", "close", b"close", "heartbeat", b"heartbeat", "open", b"open", "release", b"release", "resume", b"resume"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["acquire", b"acquire", "acquire_all", b"acquire_all", "action", b"action", "cancel", b"cancel", "close", b"close", "downgrade", b"downgrade", "heartbeat", b"heartbeat", "open", b"open", "release", b"release", "request_yield", b"request_yield", "resume", b"resume", "set_value", b"set_value", "upgrade", b"upgrade"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire", b"acquire", "action", b"action", "cancel", b"cancel", "close", b"close", "heartbeat", b"heartbeat", "open", b"open", "release", b"release", "request_id", b"request_id", "resume", b"resume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire", b"acquire", "acquire_all", b"acquire_all", "action", b"action", "cancel", b"cancel", "close", b"close", "downgrade", b"downgrade", "heartbeat", b"heartbeat", "open", b"open", "release", b"release", "request_id", b"request_id", "request_yield", b"request_yield", "resume", b"resume", "set_value", b"set_value", "upgrade", b"upgrade"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["open", "resume", "heartbeat", "close", "acquire", "release", "cancel"]  # noqa: Y015
+    _WhichOneofReturnType_action: _TypeAlias = _typing.Literal["open", "resume", "heartbeat", "close", "acquire", "release", "cancel", "acquire_all", "upgrade", "downgrade", "set_value", "request_yield"]  # noqa: Y015
     _WhichOneofArgType_action: _TypeAlias = _typing.Literal["action", b"action"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_action) -> _WhichOneofReturnType_action | None: ...
 
@@ -185,6 +215,9 @@ class Reply(_message.Message):
     QUEUED_FIELD_NUMBER: _builtins.int
     RELEASED_FIELD_NUMBER: _builtins.int
     CANCELLED_FIELD_NUMBER: _builtins.int
+    DOWNGRADED_FIELD_NUMBER: _builtins.int
+    VALUE_SET_FIELD_NUMBER: _builtins.int
+    YIELD_ASKED_FIELD_NUMBER: _builtins.int
     request_id: _builtins.int
     """The request_id of the request."""
     @_builtins.property
@@ -205,11 +238,11 @@ class Reply(_message.Message):
 
     @_builtins.property
     def granted(self) -> Global___Granted:
-        """Reply to `acquire`: the lock is held now."""
+        """Reply to `acquire`, `acquire_all` and `upgrade`: held now."""
 
     @_builtins.property
     def queued(self) -> Global___Queued:
-        """Reply to `acquire`: in the queue. Exactly one of the events `granted` and `wait_ended` follows, unless the
+        """Reply to `acquire`, `acquire_all` and `upgrade`: in the queue. Exactly one of the events `granted` and `wait_ended` follows, unless the
         session ends first.
         """
 
@@ -220,6 +253,18 @@ class Reply(_message.Message):
     @_builtins.property
     def cancelled(self) -> Global___Cancelled:
         """Reply to `cancel`."""
+
+    @_builtins.property
+    def downgraded(self) -> Global___Downgraded:
+        """Reply to `downgrade`."""
+
+    @_builtins.property
+    def value_set(self) -> Global___ValueSet:
+        """Reply to `set_value`."""
+
+    @_builtins.property
+    def yield_asked(self) -> Global___YieldAsked:
+        """Reply to `request_yield`."""
 
     def __init__(
         self,
@@ -233,12 +278,15 @@ class Reply(_message.Message):
         queued: Global___Queued | None = ...,
         released: Global___Released | None = ...,
         cancelled: Global___Cancelled | None = ...,
+        downgraded: Global___Downgraded | None = ...,
+        value_set: Global___ValueSet | None = ...,
+        yield_asked: Global___YieldAsked | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attached", b"attached", "cancelled", b"cancelled", "closed", b"closed", "error", b"error", "granted", b"granted", "outcome", b"outcome", "proof", b"proof", "queued", b"queued", "released", b"released"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attached", b"attached", "cancelled", b"cancelled", "closed", b"closed", "downgraded", b"downgraded", "error", b"error", "granted", b"granted", "outcome", b"outcome", "proof", b"proof", "queued", b"queued", "released", b"released", "value_set", b"value_set", "yield_asked", b"yield_asked"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attached", b"attached", "cancelled", b"cancelled", "closed", b"closed", "error", b"error", "granted", b"granted", "outcome", b"outcome", "proof", b"proof", "queued", b"queued", "released", b"released", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attached", b"attached", "cancelled", b"cancelled", "closed", b"closed", "downgraded", b"downgraded", "error", b"error", "granted", b"granted", "outcome", b"outcome", "proof", b"proof", "queued", b"queued", "released", b"released", "request_id", b"request_id", "value_set", b"value_set", "yield_asked", b"yield_asked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["error", "attached", "proof", "closed", "granted", "queued", "released", "cancelled"]  # noqa: Y015
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["error", "attached", "proof", "closed", "granted", "queued", "released", "cancelled", "downgraded", "value_set", "yield_asked"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
@@ -254,6 +302,8 @@ class Event(_message.Message):
     GRANTED_FIELD_NUMBER: _builtins.int
     WAIT_ENDED_FIELD_NUMBER: _builtins.int
     LOST_FIELD_NUMBER: _builtins.int
+    POSITION_CHANGED_FIELD_NUMBER: _builtins.int
+    YIELD_REQUESTED_FIELD_NUMBER: _builtins.int
     JEOPARDY_FIELD_NUMBER: _builtins.int
     SAFE_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
@@ -271,6 +321,16 @@ class Event(_message.Message):
     @_builtins.property
     def lost(self) -> Global___Lost:
         """A lock that was held is held no longer, and not because the client released it."""
+
+    @_builtins.property
+    def position_changed(self) -> Global___PositionChanged:
+        """A waiter moved up in its queue. Sent at most about once per second and waiter; the last one sent is always true
+        again within that time.
+        """
+
+    @_builtins.property
+    def yield_requested(self) -> Global___YieldRequested:
+        """The holder is asked to give the lock up."""
 
     @_builtins.property
     def jeopardy(self) -> Global___Proof:
@@ -297,16 +357,18 @@ class Event(_message.Message):
         granted: Global___Granted | None = ...,
         wait_ended: Global___WaitEnded | None = ...,
         lost: Global___Lost | None = ...,
+        position_changed: Global___PositionChanged | None = ...,
+        yield_requested: Global___YieldRequested | None = ...,
         jeopardy: Global___Proof | None = ...,
         safe: Global___Proof | None = ...,
         draining: Global___Draining | None = ...,
         session_ended: Global___SessionEnded | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "event", b"event", "granted", b"granted", "jeopardy", b"jeopardy", "lost", b"lost", "safe", b"safe", "session_ended", b"session_ended", "wait_ended", b"wait_ended"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "event", b"event", "granted", b"granted", "jeopardy", b"jeopardy", "lost", b"lost", "position_changed", b"position_changed", "safe", b"safe", "session_ended", b"session_ended", "wait_ended", b"wait_ended", "yield_requested", b"yield_requested"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "event", b"event", "granted", b"granted", "jeopardy", b"jeopardy", "lost", b"lost", "safe", b"safe", "sequence", b"sequence", "session_ended", b"session_ended", "wait_ended", b"wait_ended"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "event", b"event", "granted", b"granted", "jeopardy", b"jeopardy", "lost", b"lost", "position_changed", b"position_changed", "safe", b"safe", "sequence", b"sequence", "session_ended", b"session_ended", "wait_ended", b"wait_ended", "yield_requested", b"yield_requested"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["granted", "wait_ended", "lost", "jeopardy", "safe", "draining", "session_ended"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["granted", "wait_ended", "lost", "position_changed", "yield_requested", "jeopardy", "safe", "draining", "session_ended"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -429,6 +491,7 @@ class Attached(_message.Message):
     CLAIMS_FIELD_NUMBER: _builtins.int
     SERVER_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    EVICTED_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session's name: the etcd lease as 16 hexadecimal digits."""
     resume_token: _builtins.str
@@ -455,6 +518,12 @@ class Attached(_message.Message):
         want cancels it; an acquire of its own that is missing here was lost or never took effect.
         """
 
+    @_builtins.property
+    def evicted(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lost]:
+        """In reply to `resume`: the holds of this session that others ended within the last hour, whether told before or not.
+        They say why one is missing among the claims.
+        """
+
     def __init__(
         self,
         *,
@@ -466,10 +535,11 @@ class Attached(_message.Message):
         claims: _abc.Iterable[Global___Claim] | None = ...,
         server: _builtins.str = ...,
         generation: _builtins.int = ...,
+        evicted: _abc.Iterable[Global___Lost] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["detach_grace", b"detach_grace", "remaining", b"remaining", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "detach_grace", b"detach_grace", "generation", b"generation", "remaining", b"remaining", "resume_token", b"resume_token", "server", b"server", "session_id", b"session_id", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "detach_grace", b"detach_grace", "evicted", b"evicted", "generation", b"generation", "remaining", b"remaining", "resume_token", b"resume_token", "server", b"server", "session_id", b"session_id", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -488,6 +558,7 @@ class Claim(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
     acquire_id: _builtins.int
     """The identifier which the client gave the acquire."""
     name: _builtins.str
@@ -501,7 +572,11 @@ class Claim(_message.Message):
     token: _builtins.int
     """The fencing token; it counts once the state is held."""
     position: _builtins.int
-    """Place among the waiters, from 1. 0 when held."""
+    """Place among the waiters, from 1. 0 when held. For several names the last place among them."""
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For `acquire_all`: every name, the first of which is `name`. Otherwise empty."""
+
     def __init__(
         self,
         *,
@@ -512,10 +587,11 @@ class Claim(_message.Message):
         state: _lock_pb2.EntryState.ValueType = ...,
         token: _builtins.int = ...,
         position: _builtins.int = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_id", b"acquire_id", "mode", b"mode", "name", b"name", "owner", b"owner", "position", b"position", "state", b"state", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_id", b"acquire_id", "mode", b"mode", "name", b"name", "names", b"names", "owner", b"owner", "position", b"position", "state", b"state", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -609,6 +685,26 @@ class Acquire(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ACQUIRE_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
@@ -616,6 +712,14 @@ class Acquire(_message.Message):
     NO_WAIT_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     FOREVER_FIELD_NUMBER: _builtins.int
+    PERMITS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    MAX_HOLD_FIELD_NUMBER: _builtins.int
+    YIELD_NOTICE_FIELD_NUMBER: _builtins.int
+    LOCK_DELAY_FIELD_NUMBER: _builtins.int
+    REQUEST_YIELD_FIELD_NUMBER: _builtins.int
     acquire_id: _builtins.int
     """Names this acquire within the session. Chosen by the client, from 1, never used twice for different acquires."""
     name: _builtins.str
@@ -626,6 +730,16 @@ class Acquire(_message.Message):
     """Who within the session asks, such as a task or a thread. The same owner cannot hold or await a name twice
     (ALREADY_HELD). Empty is an owner like any other: the session as a whole. At most 256 bytes.
     """
+    permits: _builtins.int
+    """For MODE_PERMITS, and only there: how many permits to take. From 1 to `limit`; 0 is 1."""
+    limit: _builtins.int
+    """For MODE_PERMITS, and only there: how many permits the name has. From 1 to 1,000,000; all who hold or await permits of
+    the name must state the same (LIMIT_MISMATCH).
+    """
+    value: _builtins.bytes
+    """Shown with the hold to whoever reads or watches the lock, such as a leader's address. At most 4096 bytes."""
+    request_yield: _builtins.bool
+    """Ask whoever holds it to yield, as by RequestYield, should the acquire have to wait."""
     @_builtins.property
     def no_wait(self) -> _empty_pb2.Empty:
         """Do not wait: granted at once or WOULD_BLOCK."""
@@ -638,6 +752,27 @@ class Acquire(_message.Message):
     def forever(self) -> _empty_pb2.Empty:
         """Wait until granted."""
 
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Labels shown with the hold. At most 32 pairs and 4096 bytes in all."""
+
+    @_builtins.property
+    def max_hold(self) -> _duration_pb2.Duration:
+        """How long the lock may be held once granted; then it is evicted (MAX_HOLD_EXCEEDED). At least 1 s. Unset is for
+        ever.
+        """
+
+    @_builtins.property
+    def yield_notice(self) -> _duration_pb2.Duration:
+        """How long before max_hold is over `yield_requested` is pushed. Less than max_hold; needs it. Unset is a tenth of it."""
+
+    @_builtins.property
+    def lock_delay(self) -> _duration_pb2.Duration:
+        """How long the name stays taken after the session is LOST while it holds (not after a release), so that what the
+        holder left under way can end. Up to 10 minutes, MODE_EXCLUSIVE only. At least this long; at most by the session's TTL
+        longer. Granting takes one more commit.
+        """
+
     def __init__(
         self,
         *,
@@ -648,16 +783,322 @@ class Acquire(_message.Message):
         no_wait: _empty_pb2.Empty | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
         forever: _empty_pb2.Empty | None = ...,
+        permits: _builtins.int = ...,
+        limit: _builtins.int = ...,
+        value: _builtins.bytes = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        max_hold: _duration_pb2.Duration | None = ...,
+        yield_notice: _duration_pb2.Duration | None = ...,
+        lock_delay: _duration_pb2.Duration | None = ...,
+        request_yield: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["forever", b"forever", "no_wait", b"no_wait", "timeout", b"timeout", "wait", b"wait"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["forever", b"forever", "lock_delay", b"lock_delay", "max_hold", b"max_hold", "no_wait", b"no_wait", "timeout", b"timeout", "wait", b"wait", "yield_notice", b"yield_notice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_id", b"acquire_id", "forever", b"forever", "mode", b"mode", "name", b"name", "no_wait", b"no_wait", "owner", b"owner", "timeout", b"timeout", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_id", b"acquire_id", "forever", b"forever", "limit", b"limit", "lock_delay", b"lock_delay", "max_hold", b"max_hold", "metadata", b"metadata", "mode", b"mode", "name", b"name", "no_wait", b"no_wait", "owner", b"owner", "permits", b"permits", "request_yield", b"request_yield", "timeout", b"timeout", "value", b"value", "wait", b"wait", "yield_notice", b"yield_notice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_wait: _TypeAlias = _typing.Literal["no_wait", "timeout", "forever"]  # noqa: Y015
     _WhichOneofArgType_wait: _TypeAlias = _typing.Literal["wait", b"wait"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_wait) -> _WhichOneofReturnType_wait | None: ...
 
 Global___Acquire: _TypeAlias = Acquire  # noqa: Y015
+
+@_typing.final
+class AcquireAll(_message.Message):
+    """Asks for several locks at once, in one transaction of etcd: all of them have one place in time in every queue, so
+    two of these never wait for each other in a circle. Granted when all of them are; lost when one of them is.
+    Idempotent by acquire_id as Acquire is.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Part(_message.Message):
+        """One of the locks."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        MODE_FIELD_NUMBER: _builtins.int
+        PERMITS_FIELD_NUMBER: _builtins.int
+        LIMIT_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """The lock, as in Acquire."""
+        mode: _lock_pb2.Mode.ValueType
+        """Exclusive unless stated."""
+        permits: _builtins.int
+        """As in Acquire."""
+        limit: _builtins.int
+        """As in Acquire."""
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            mode: _lock_pb2.Mode.ValueType = ...,
+            permits: _builtins.int = ...,
+            limit: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "mode", b"mode", "name", b"name", "permits", b"permits"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ACQUIRE_ID_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    NO_WAIT_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    FOREVER_FIELD_NUMBER: _builtins.int
+    acquire_id: _builtins.int
+    """Names this acquire within the session, as in Acquire."""
+    owner: _builtins.str
+    """Who within the session asks, as in Acquire."""
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AcquireAll.Part]:
+        """The locks: 1 to 100, no name twice."""
+
+    @_builtins.property
+    def no_wait(self) -> _empty_pb2.Empty:
+        """Do not wait."""
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """Wait this long. More than zero."""
+
+    @_builtins.property
+    def forever(self) -> _empty_pb2.Empty:
+        """Wait until granted."""
+
+    def __init__(
+        self,
+        *,
+        acquire_id: _builtins.int = ...,
+        parts: _abc.Iterable[Global___AcquireAll.Part] | None = ...,
+        owner: _builtins.str = ...,
+        no_wait: _empty_pb2.Empty | None = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+        forever: _empty_pb2.Empty | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["forever", b"forever", "no_wait", b"no_wait", "timeout", b"timeout", "wait", b"wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_id", b"acquire_id", "forever", b"forever", "no_wait", b"no_wait", "owner", b"owner", "parts", b"parts", "timeout", b"timeout", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_wait: _TypeAlias = _typing.Literal["no_wait", "timeout", "forever"]  # noqa: Y015
+    _WhichOneofArgType_wait: _TypeAlias = _typing.Literal["wait", b"wait"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_wait) -> _WhichOneofReturnType_wait | None: ...
+
+Global___AcquireAll: _TypeAlias = AcquireAll  # noqa: Y015
+
+@_typing.final
+class Upgrade(_message.Message):
+    """Asks for a shared hold to become exclusive. It is an acquire of its own behind the shared one: `granted` names it when
+    nobody else shares the lock, releasing or cancelling it leaves the shared hold, and releasing the shared hold while this
+    waits makes it an ordinary exclusive acquire. UPGRADE_CONFLICT at once when a writer or another upgrade is in the
+    queue. Idempotent by acquire_id as Acquire is.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACQUIRE_ID_FIELD_NUMBER: _builtins.int
+    SHARED_ACQUIRE_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    NO_WAIT_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    FOREVER_FIELD_NUMBER: _builtins.int
+    acquire_id: _builtins.int
+    """Names this acquire within the session: another than that of the shared hold."""
+    shared_acquire_id: _builtins.int
+    """The acquire that holds the lock in MODE_SHARED."""
+    token: _builtins.int
+    """Its fencing token."""
+    @_builtins.property
+    def no_wait(self) -> _empty_pb2.Empty:
+        """Do not wait."""
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """Wait this long. More than zero."""
+
+    @_builtins.property
+    def forever(self) -> _empty_pb2.Empty:
+        """Wait until granted."""
+
+    def __init__(
+        self,
+        *,
+        acquire_id: _builtins.int = ...,
+        shared_acquire_id: _builtins.int = ...,
+        token: _builtins.int = ...,
+        no_wait: _empty_pb2.Empty | None = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+        forever: _empty_pb2.Empty | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["forever", b"forever", "no_wait", b"no_wait", "timeout", b"timeout", "wait", b"wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_id", b"acquire_id", "forever", b"forever", "no_wait", b"no_wait", "shared_acquire_id", b"shared_acquire_id", "timeout", b"timeout", "token", b"token", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_wait: _TypeAlias = _typing.Literal["no_wait", "timeout", "forever"]  # noqa: Y015
+    _WhichOneofArgType_wait: _TypeAlias = _typing.Literal["wait", b"wait"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_wait) -> _WhichOneofReturnType_wait | None: ...
+
+Global___Upgrade: _TypeAlias = Upgrade  # noqa: Y015
+
+@_typing.final
+class Downgrade(_message.Message):
+    """Asks for an exclusive hold, or a granted upgrade, to become shared. It keeps its place and its token; readers that wait
+    behind it join at once. Idempotent.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACQUIRE_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    acquire_id: _builtins.int
+    """The acquire which was granted."""
+    token: _builtins.int
+    """Its fencing token."""
+    def __init__(
+        self,
+        *,
+        acquire_id: _builtins.int = ...,
+        token: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_id", b"acquire_id", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Downgrade: _TypeAlias = Downgrade  # noqa: Y015
+
+@_typing.final
+class Downgraded(_message.Message):
+    """The hold is shared now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Downgraded: _TypeAlias = Downgraded  # noqa: Y015
+
+@_typing.final
+class SetValue(_message.Message):
+    """Changes the value and the labels of a hold. Guarded by the token. Idempotent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ACQUIRE_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    acquire_id: _builtins.int
+    """The acquire which was granted."""
+    token: _builtins.int
+    """Its fencing token."""
+    value: _builtins.bytes
+    """The new value. At most 4096 bytes."""
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The new labels; they replace all there were. At most 32 pairs and 4096 bytes in all."""
+
+    def __init__(
+        self,
+        *,
+        acquire_id: _builtins.int = ...,
+        token: _builtins.int = ...,
+        value: _builtins.bytes = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_id", b"acquire_id", "metadata", b"metadata", "token", b"token", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetValue: _TypeAlias = SetValue  # noqa: Y015
+
+@_typing.final
+class ValueSet(_message.Message):
+    """The value stands in etcd."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValueSet: _TypeAlias = ValueSet  # noqa: Y015
+
+@_typing.final
+class RequestYield(_message.Message):
+    """Asks those who hold what an acquire of this session waits for to give it up soon. They may ignore it. Idempotent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACQUIRE_ID_FIELD_NUMBER: _builtins.int
+    acquire_id: _builtins.int
+    """The acquire, which waits."""
+    def __init__(
+        self,
+        *,
+        acquire_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_id", b"acquire_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestYield: _TypeAlias = RequestYield  # noqa: Y015
+
+@_typing.final
+class YieldAsked(_message.Message):
+    """The wish stands in etcd; the holders' servers push it to them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___YieldAsked: _TypeAlias = YieldAsked  # noqa: Y015
 
 @_typing.final
 class Granted(_message.Message):
@@ -814,7 +1255,9 @@ class WaitEnded(_message.Message):
     """The acquire."""
     @_builtins.property
     def error(self) -> _status_pb2.Status:
-        """Why: WAIT_TIMEOUT, CANCELLED, SESSION_EXPIRED, SUPERSEDED or REMOVED_EXTERNALLY."""
+        """Why: WAIT_TIMEOUT, CANCELLED, SESSION_EXPIRED, SUPERSEDED, REMOVED_EXTERNALLY, LIMIT_MISMATCH, UPGRADE_CONFLICT or
+        DEADLOCK.
+        """
 
     def __init__(
         self,
@@ -840,6 +1283,8 @@ class Lost(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     acquire_id: _builtins.int
     """The acquire that had been granted."""
     name: _builtins.str
@@ -848,6 +1293,10 @@ class Lost(_message.Message):
     """The token that counts no longer."""
     reason: _errors_pb2.LossReason.ValueType
     """Why."""
+    detail: _builtins.str
+    """For FORCE_RELEASED: the reason which the operator stated."""
+    actor: _builtins.str
+    """For FORCE_RELEASED: who the operator said to be."""
     def __init__(
         self,
         *,
@@ -855,14 +1304,80 @@ class Lost(_message.Message):
         name: _builtins.str = ...,
         token: _builtins.int = ...,
         reason: _errors_pb2.LossReason.ValueType = ...,
+        detail: _builtins.str = ...,
+        actor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_id", b"acquire_id", "name", b"name", "reason", b"reason", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_id", b"acquire_id", "actor", b"actor", "detail", b"detail", "name", b"name", "reason", b"reason", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Lost: _TypeAlias = Lost  # noqa: Y015
+
+@_typing.final
+class PositionChanged(_message.Message):
+    """A waiter moved up in its queue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACQUIRE_ID_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    acquire_id: _builtins.int
+    """The acquire that waits."""
+    position: _builtins.int
+    """Its place among the waiters, from 1 for the next in line."""
+    def __init__(
+        self,
+        *,
+        acquire_id: _builtins.int = ...,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_id", b"acquire_id", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PositionChanged: _TypeAlias = PositionChanged  # noqa: Y015
+
+@_typing.final
+class YieldRequested(_message.Message):
+    """The holder is asked to give the lock up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACQUIRE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    acquire_id: _builtins.int
+    """The acquire that holds."""
+    name: _builtins.str
+    """The name of the lock."""
+    token: _builtins.int
+    """Its fencing token."""
+    @_builtins.property
+    def remaining(self) -> _duration_pb2.Duration:
+        """Set when the max_hold is nearly over: how long until the hold is evicted. Unset when a waiter asks, which may be
+        ignored.
+        """
+
+    def __init__(
+        self,
+        *,
+        acquire_id: _builtins.int = ...,
+        name: _builtins.str = ...,
+        token: _builtins.int = ...,
+        remaining: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["remaining", b"remaining"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_id", b"acquire_id", "name", b"name", "remaining", b"remaining", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___YieldRequested: _TypeAlias = YieldRequested  # noqa: Y015
 
 @_typing.final
 class Draining(_message.Message):

@@ -6,7 +6,7 @@ moves on to the next endpoint. A refused token is renewed. Anything else is etcd
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -67,6 +67,11 @@ def _too_large(error: grpc.aio.AioRpcError) -> bool:
     return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in (error.details() or "")
 
 
+def out_of_space(error: grpc.aio.AioRpcError) -> bool:
+    """Whether etcd's NOSPACE alarm stands, under which it takes no transaction that would write."""
+    return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "space exceeded" in (error.details() or "")
+
+
 class Connection:
     """A channel to one endpoint, with the calls that are made on it."""
 
@@ -92,6 +97,7 @@ class Connection:
         lease = etcdrpc.LeaseStub(self.channel)
         self.range: Any = kv.Range
         self.txn: Any = kv.Txn
+        self.put: Any = kv.Put
         self.lease_grant: Any = lease.LeaseGrant
         self.lease_revoke: Any = lease.LeaseRevoke
         self.lease_keep_alive: Any = lease.LeaseKeepAlive
@@ -110,20 +116,17 @@ class EtcdClient:
         if not options.endpoints:
             raise ValueError("no etcd endpoint")
         self.options = options
-        self._next = 0
         self._token: str | None = None
         self._authenticating: asyncio.Lock | None = None
-        self._closing: set[asyncio.Task[None]] = set()
         self._checks: set[asyncio.Task[None]] = set()
-        self.connection = self._connect()
+        credentials = self._credentials()
+        # One for each endpoint, for good. A channel made anew at each failure would have to wait for what is under way
+        # on it before it could be closed, and in a storm of failures they would be many.
+        self._connections = [Connection(endpoint, credentials) for endpoint in options.endpoints]
+        self.connection = self._connections[0]
 
     def __repr__(self) -> str:
         return f"EtcdClient({self.connection.endpoint} of {list(self.options.endpoints)})"
-
-    def _connect(self) -> Connection:
-        endpoint = self.options.endpoints[self._next % len(self.options.endpoints)]
-        self._next += 1
-        return Connection(endpoint, self._credentials())
 
     def _credentials(self) -> grpc.ChannelCredentials | None:
         options = self.options
@@ -135,11 +138,10 @@ class EtcdClient:
         """The connection failed; go on with the next endpoint, unless somebody did already."""
         if connection is not self.connection:
             return
-        if len(self.options.endpoints) > 1:
-            self.connection = self._connect()
+        if len(self._connections) > 1:
+            following = self._connections.index(connection) + 1
+            self.connection = self._connections[following % len(self._connections)]
             log.info("etcd endpoint failed over", extra={"left": connection.endpoint, "to": self.connection.endpoint})
-            # Calls under way end by their own deadlines; a channel closed under them would cancel their callers.
-            self._background(self._closing, connection.channel.close(grace=2 * self.options.request_timeout))
 
     async def metadata(self, connection: Connection) -> tuple[tuple[str, str], ...]:
         """The metadata of a call: the authentication token, when there is a user."""
@@ -200,7 +202,9 @@ class EtcdClient:
 
     def check_version(self) -> None:
         """Look up the version of the connected etcd in the background and warn of a faulty one."""
-        self._background(self._checks, self._check_version())
+        check = asyncio.ensure_future(self._check_version())
+        self._checks.add(check)
+        check.add_done_callback(self._checks.discard)
 
     async def _check_version(self) -> None:
         try:
@@ -213,18 +217,10 @@ class EtcdClient:
                 extra={"etcd_version": status.version},
             )
 
-    @staticmethod
-    def _background(tasks: set[asyncio.Task[None]], work: Awaitable[None]) -> None:
-        async def run() -> None:
-            await work
-
-        task = asyncio.ensure_future(run())
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
     async def close(self) -> None:
-        """Close the connection; calls under way fail."""
+        """Close all connections; calls under way fail."""
         for task in [*self._checks]:
             task.cancel()
-        await asyncio.gather(*self._checks, *self._closing, return_exceptions=True)
-        await self.connection.channel.close()
+        await asyncio.gather(*self._checks, return_exceptions=True)
+        for connection in self._connections:
+            await connection.channel.close()

@@ -12,14 +12,20 @@ import grpc
 
 from lockstream_server.core.errors import quota_exceeded
 from lockstream_server.store.batch import Planner, Ticket
-from lockstream_server.store.etcd.client import RETRY_SECONDS, Connection, EtcdClient
+from lockstream_server.store.etcd.client import RETRY_SECONDS, Connection, EtcdClient, out_of_space
 from lockstream_server.store.etcd.transactions import Transactions
 from lockstream_server.store.port import (
+    CreateSession,
     DeleteEntry,
+    DeleteSession,
+    Evict,
+    EvictSession,
     Outcome,
     Proposal,
+    PutEntries,
     PutEntry,
     Settle,
+    TakeOverSession,
     Verdict,
 )
 
@@ -32,7 +38,14 @@ def _txn(connection: Connection) -> object:
 
 def _given_up(proposal: Proposal) -> bool:
     """Whether its session ended here, so that the proposal need not be repeated."""
-    return isinstance(proposal, PutEntry | DeleteEntry) and not proposal.attachment.live
+    return not isinstance(proposal, _ALWAYS_WANTED) and not proposal.attachment.live
+
+
+_ALWAYS_WANTED = (CreateSession, TakeOverSession, DeleteSession, Evict, EvictSession)
+
+
+def _only_deletes(proposal: Proposal) -> bool:
+    return isinstance(proposal, DeleteEntry | DeleteSession) or (isinstance(proposal, Evict) and not proposal.eviction)
 
 
 class Commits:
@@ -43,6 +56,7 @@ class Commits:
         self._transactions = transactions
         self._planner = Planner(client.options.transaction_proposals)
         self._flushing = False
+        self._closed = False
         self._in_flight: set[asyncio.Task[None]] = set()
         self.committed = 0
         """Transactions that etcd answered."""
@@ -55,11 +69,11 @@ class Commits:
     def propose(self, proposal: Proposal, settle: Settle) -> None:
         """Send a proposal with the next transaction.
 
-        Raises LockError (QUOTA_EXCEEDED) when too many wait; but what frees something is always taken.
+        Raises LockError (QUOTA_EXCEEDED) when too many wait and it creates an entry; anything else is always taken.
         """
         maximum = self._client.options.proposals_waiting
-        if len(self._planner) >= maximum and isinstance(proposal, PutEntry):
-            raise quota_exceeded("proposals_waiting", maximum, "the server is overloaded")
+        if len(self._planner) >= maximum and isinstance(proposal, PutEntry | PutEntries):
+            raise quota_exceeded("proposals_waiting", maximum, len(self._planner), "the server is overloaded")
         self.proposed += 1
         self._planner.add(Ticket(proposal, settle))
         if not self._flushing:
@@ -69,6 +83,8 @@ class Commits:
 
     def _flush(self) -> None:
         self._flushing = False
+        if self._closed:
+            return
         while self._planner.ready and len(self._in_flight) < self._client.options.transactions_in_flight:
             task = asyncio.get_running_loop().create_task(self._commit(self._planner.take()))
             self._in_flight.add(task)
@@ -88,7 +104,12 @@ class Commits:
                 response = await self._client.attempt(_txn, self._transactions.request(proposals, explain=explain))
                 outcomes = self._transactions.outcomes(proposals, response)
             except grpc.aio.AioRpcError as error:
-                if self._client.transient(connection, error):
+                if out_of_space(error):
+                    deleting = self._settle_writing(batch)
+                    if len(deleting) == len(batch):
+                        await asyncio.sleep(RETRY_SECONDS)
+                    batch = deleting
+                elif self._client.transient(connection, error):
                     await asyncio.sleep(RETRY_SECONDS)
                     batch = self._drop_given_up(batch)
                 elif len(batch) > 1:
@@ -115,6 +136,16 @@ class Commits:
                         self._settle(ticket, outcome)
                 batch, explain = unexplained, True
 
+    def _settle_writing(self, batch: Sequence[Ticket]) -> list[Ticket]:
+        """There is no space to write: settle what would. Returns what only deletes, which makes some."""
+        deleting = []
+        for ticket in batch:
+            if _only_deletes(ticket.proposal):
+                deleting.append(ticket)
+            else:
+                self._settle(ticket, Outcome(Verdict.NO_SPACE, 0))
+        return deleting
+
     def _refusal(self, error: grpc.aio.AioRpcError) -> Verdict:
         if error.code() is grpc.StatusCode.NOT_FOUND:  # the lease
             return Verdict.REFUSED
@@ -139,7 +170,8 @@ class Commits:
             log.exception("settling a proposal failed")
 
     async def close(self) -> None:
-        """Abandon what is in flight."""
+        """Abandon what is in flight and what waits: nobody is told what became of it."""
+        self._closed = True
         tasks = [*self._in_flight]
         for task in tasks:
             task.cancel()

@@ -1,18 +1,19 @@
 """The store port on etcd."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 
 import grpc
 from etcd3 import etcdrpc
 
 from lockstream_server.core.errors import LockError, Reason
-from lockstream_server.core.table import Snapshot
+from lockstream_server.core.table import Revision, Snapshot
 from lockstream_server.store.etcd.client import EtcdClient, EtcdOptions
 from lockstream_server.store.etcd.commits import Commits
+from lockstream_server.store.etcd.history import History
 from lockstream_server.store.etcd.leases import KeepAlives
 from lockstream_server.store.etcd.transactions import Transactions
-from lockstream_server.store.etcd.watch import Watch, decode_snapshot, read_lock_request
+from lockstream_server.store.etcd.watch import Watch, decode_puts, read_lock_request, snapshot_of
 from lockstream_server.store.keys import Keys, decode_session
 from lockstream_server.store.port import Feed, Lease, Proposal, Recorded, Settle
 
@@ -26,6 +27,7 @@ class EtcdStore:
         self._client.check_version()
         self.commits = Commits(self._client, Transactions(self._keys))
         self._watch = Watch(self._client, self._keys)
+        self._history = History(self._client, self._keys, self._watch)
         self._keepalives = KeepAlives(self._client)
         self._renewing = asyncio.ensure_future(self._keepalives.run())
 
@@ -78,11 +80,19 @@ class EtcdStore:
             reply = await self._client.call(lambda connection: connection.range, read_lock_request(self._keys, name))
         except grpc.aio.AioRpcError as error:
             raise refused(error) from error
-        return decode_snapshot(self._keys, reply.kvs, reply.header.revision)
+        return snapshot_of(decode_puts(self._keys, reply.kvs), reply.header.revision)
 
     async def follow(self, feed: Feed) -> None:
         """See `Store.follow`."""
         await self._watch.run(feed)
+
+    async def read_state(self, revision: int) -> Snapshot:
+        """See `Store.read_state`."""
+        return await self._history.state(revision)
+
+    def read_history(self, after: int, until: int) -> AsyncGenerator[Revision, None]:
+        """See `Store.read_history`."""
+        return self._history.since(after, until)
 
     @property
     def lag(self) -> float:

@@ -12,15 +12,29 @@ from typing import Any
 
 from etcd3 import etcdrpc
 
-from lockstream_server.store.keys import Keys, encode_entry, encode_session, range_end
+from lockstream_server.store.keys import (
+    Keys,
+    delay_id,
+    encode_entry,
+    encode_eviction,
+    encode_session,
+    entry_id,
+    eviction_id,
+    range_end,
+)
 from lockstream_server.store.port import (
     Attachment,
     CreateSession,
     DeleteEntry,
     DeleteSession,
+    Evict,
+    EvictSession,
     Outcome,
     Proposal,
+    PutDelay,
+    PutEntries,
     PutEntry,
+    RewriteEntry,
     TakeOverSession,
     Verdict,
 )
@@ -78,7 +92,12 @@ class Transactions:
         self._keys = keys
         self._write: Mapping[type[Any], Callable[[Any], Parts]] = {
             PutEntry: self._put_entry,
+            PutEntries: self._put_entries,
+            RewriteEntry: self._rewrite_entry,
+            PutDelay: self._put_delay,
             DeleteEntry: self._delete_entry,
+            Evict: self._evict,
+            EvictSession: self._evict_session,
             CreateSession: self._create_session,
             TakeOverSession: self._take_over_session,
             DeleteSession: self._delete_session,
@@ -115,22 +134,93 @@ class Transactions:
             return {"compare": free, "success": write, "failure": self._explanation(proposal)}
         return {"compare": [self._attached(attachment), created_at(entry, 0)], "success": write}
 
+    def _put_entries(self, proposal: PutEntries) -> Parts:
+        attachment, parts, only_if_free = proposal
+        session = attachment.session
+        entries = [self._keys.entry(part.name, session, part.slot) for part in parts]
+        vacant = (
+            [empty(self._keys.lock(part.name)) for part in parts]
+            if only_if_free
+            else [created_at(entry, 0) for entry in entries]
+        )
+        return {
+            "compare": [self._attached(attachment), *vacant],
+            "success": [
+                put(entry, encode_entry(part.record), session) for entry, part in zip(entries, parts, strict=True)
+            ],
+            "failure": self._explanation(proposal),
+        }
+
+    def _rewrite_entry(self, proposal: RewriteEntry) -> Parts:
+        attachment, name, slot, token, record = proposal
+        entry = self._keys.entry(name, attachment.session, slot)
+        return {
+            "compare": [self._attached(attachment), created_at(entry, token)],
+            "success": [put(entry, encode_entry(record), attachment.session)],
+        }
+
+    def _put_delay(self, proposal: PutDelay) -> Parts:
+        attachment, name, slot, token, lease, record = proposal
+        entry = self._keys.entry(name, attachment.session, slot)
+        delay = self._keys.entry_at(name, delay_id(entry_id(attachment.session, slot)))
+        return {
+            "compare": [self._attached(attachment), created_at(entry, token)],
+            "success": [put(delay, encode_entry(record), lease)],
+        }
+
     def _delete_entry(self, proposal: DeleteEntry) -> Parts:
-        attachment, name, slot, token = proposal
+        attachment, name, slot, token, delayed = proposal
         entry = self._keys.entry(name, attachment.session, slot)
         right = [created_at(entry, token)] if token is not None else []
-        return {"compare": [self._attached(attachment), *right], "success": [delete(entry)]}
+        gone = [delete(entry)]
+        if delayed:
+            gone.append(delete(self._keys.entry_at(name, delay_id(entry_id(attachment.session, slot)))))
+        return {"compare": [self._attached(attachment), *right], "success": gone}
+
+    def _evict(self, proposal: Evict) -> Parts:
+        name, key, token, eviction, lease = proposal
+        entry = self._keys.entry_at(name, key)
+        record = []
+        if eviction is not None:
+            record.append(put(self._keys.eviction(eviction_id(eviction)), encode_eviction(eviction), lease))
+        return {
+            "compare": [created_at(entry, token)],
+            "success": [delete(entry), *record],
+            "failure": self._explanation(proposal),
+        }
+
+    def _evict_session(self, proposal: EvictSession) -> Parts:
+        session, seen, eviction, lease = proposal
+        key = self._keys.session(session)
+        record = put(self._keys.eviction(eviction_id(eviction)), encode_eviction(eviction), lease)
+        return {
+            "compare": [written_at(key, seen)],
+            "success": [delete(key), record],
+            "failure": self._explanation(proposal),
+        }
 
     def _explanation(self, proposal: Proposal) -> list[Parts]:
         """The reads from which `_failure` tells why compares failed: the session's record, then the entry."""
+        keys = self._keys
         match proposal:
-            case PutEntry(attachment, name, slot) | DeleteEntry(attachment, name, slot):
-                entry = self._keys.entry(name, attachment.session, slot)
-                return [read(self._keys.session(attachment.session)), read(entry)]
+            case (
+                PutEntry(attachment, name, slot)
+                | DeleteEntry(attachment, name, slot)
+                | RewriteEntry(attachment, name, slot)
+                | PutDelay(attachment, name, slot)
+            ):
+                return [read(keys.session(attachment.session)), read(keys.entry(name, attachment.session, slot))]
+            case PutEntries(attachment, parts):
+                entries = [keys.entry(part.name, attachment.session, part.slot) for part in parts]
+                return [read(keys.session(attachment.session)), *map(read, entries)]
             case CreateSession(session) | TakeOverSession(session):
-                return [read(self._keys.session(session))]
+                return [read(keys.session(session))]
             case DeleteSession(attachment):
-                return [read(self._keys.session(attachment.session))]
+                return [read(keys.session(attachment.session))]
+            case Evict(name, key, _, eviction):
+                return [read(keys.eviction(eviction_id(eviction)) if eviction else keys.entry_at(name, key))]
+            case EvictSession(_, _, eviction):
+                return [read(keys.eviction(eviction_id(eviction)))]
 
     def _create_session(self, proposal: CreateSession) -> Parts:
         return self._write_session(created_at(self._keys.session(proposal.session), 0), proposal)
@@ -164,30 +254,49 @@ def outcome(proposal: Proposal, answer: Any, revision: int) -> Outcome | None:
 def _success(proposal: Proposal, answer: Any) -> Verdict:
     if isinstance(proposal, PutEntry):
         return Verdict.QUEUED if answer.responses[0].response_range.count else Verdict.GRANTED
-    if isinstance(proposal, DeleteEntry):
+    if isinstance(proposal, DeleteEntry) and proposal.token is None:  # with a token the compares have said it all
         return Verdict.DELETED if answer.responses[0].response_delete_range.deleted else Verdict.ABSENT
-    return Verdict.DELETED if isinstance(proposal, DeleteSession) else Verdict.WRITTEN
+    return _SUCCESS[type(proposal)]
+
+
+_SUCCESS: Mapping[type[Any], Verdict] = {
+    PutEntries: Verdict.QUEUED,
+    DeleteEntry: Verdict.DELETED,
+    RewriteEntry: Verdict.WRITTEN,
+    PutDelay: Verdict.WRITTEN,
+    Evict: Verdict.DELETED,
+    EvictSession: Verdict.DELETED,
+    CreateSession: Verdict.WRITTEN,
+    TakeOverSession: Verdict.WRITTEN,
+    DeleteSession: Verdict.DELETED,
+}
+"""What it means that the compares held, where that says it all."""
 
 
 def _failure(proposal: Proposal, answer: Any, revision: int) -> Outcome:
-    session = found(answer, 0)
+    first = found(answer, 0)
     match proposal:
-        case PutEntry(attachment):
-            if not _is_attached(attachment, session):
+        case PutEntry(attachment) | PutEntries(attachment):
+            if not _is_attached(attachment, first):
                 return Outcome(Verdict.REFUSED, revision)
-            entry = found(answer, 1)
-            if entry is None:  # an exclusive try, and somebody else's entry is there
+            entries = [entry for index in range(1, len(answer.responses)) if (entry := found(answer, index))]
+            if not entries:  # a try, and somebody else's entry is there
                 return Outcome(Verdict.WOULD_BLOCK, revision)
-            return Outcome(Verdict.EXISTS, entry.create_revision)
-        case DeleteEntry(attachment):
-            return Outcome(Verdict.ABSENT if _is_attached(attachment, session) else Verdict.REFUSED, revision)
+            return Outcome(Verdict.EXISTS, max(entry.create_revision for entry in entries))
+        case DeleteEntry(attachment) | RewriteEntry(attachment) | PutDelay(attachment):
+            return Outcome(Verdict.ABSENT if _is_attached(attachment, first) else Verdict.REFUSED, revision)
         case CreateSession(_, record) | TakeOverSession(_, _, record):
             # An earlier attempt of ours, whose answer was lost, may have written it.
-            if session is not None and session.value == encode_session(record):
-                return Outcome(Verdict.WRITTEN, session.mod_revision)
+            if first is not None and first.value == encode_session(record):
+                return Outcome(Verdict.WRITTEN, first.mod_revision)
             return Outcome(Verdict.REFUSED, revision)
         case DeleteSession():
-            return Outcome(Verdict.ABSENT if session is None else Verdict.REFUSED, revision)
+            return Outcome(Verdict.ABSENT if first is None else Verdict.REFUSED, revision)
+        case Evict(eviction=eviction) | EvictSession(eviction=eviction):
+            # Likewise.
+            if eviction is not None and first is not None and first.value == encode_eviction(eviction):
+                return Outcome(Verdict.DELETED, first.mod_revision)
+            return Outcome(Verdict.ABSENT, revision)
 
 
 def _is_attached(attachment: Attachment, session: Any) -> bool:

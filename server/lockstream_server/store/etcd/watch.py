@@ -1,6 +1,6 @@
 """The read path: everything under the prefix, in revision order.
 
-Starts from a range read at one revision, page by page, and watches from the next. A watch that breaks goes on where the
+Starts from a range read at one revision, page by page, and watches from there. A watch that breaks goes on where the
 feed is; one whose start was compacted away begins again from a range read.
 """
 
@@ -18,6 +18,8 @@ from lockstream_server.core.table import (
     Change,
     EntryDeleted,
     EntryPut,
+    EvictionDeleted,
+    EvictionPut,
     Revision,
     SessionDeleted,
     SessionPut,
@@ -25,7 +27,16 @@ from lockstream_server.core.table import (
 )
 from lockstream_server.store.etcd.client import RETRY_SECONDS, EtcdClient
 from lockstream_server.store.etcd.streams import StreamBrokenError, until_first
-from lockstream_server.store.keys import EntryKey, Keys, SessionKey, decode_entry, decode_session, range_end
+from lockstream_server.store.keys import (
+    EntryKey,
+    EvictionKey,
+    Keys,
+    SessionKey,
+    decode_entry,
+    decode_eviction,
+    decode_session,
+    range_end,
+)
 from lockstream_server.store.port import Feed
 
 log = logging.getLogger(__name__)
@@ -46,30 +57,33 @@ class CompactedError(Exception):
     """The history from where the feed is has been compacted away."""
 
 
-def decode_put(keys: Keys, kv: Any) -> EntryPut | SessionPut | None:
+def decode_put(keys: Keys, kv: Any) -> EntryPut | SessionPut | EvictionPut | None:
     """What a written key means; None if nothing to us. A damaged entry is a foreign one: it still excludes."""
     match keys.parse(kv.key):
-        case EntryKey(name, key, session):
-            record = decode_entry(kv.value) if session is not None else None
+        case EntryKey(name, key, session, is_delay):
+            record = decode_entry(kv.value) if session is not None or is_delay else None
             if record is None:
                 return EntryPut(name, key, None, FOREIGN, kv.create_revision)
             return EntryPut(name, key, session, record, kv.create_revision)
         case SessionKey(session):
             session_record = decode_session(kv.value)
-            if session_record is not None:
-                return SessionPut(session, session_record, kv.mod_revision)
+            return SessionPut(session, session_record, kv.mod_revision) if session_record is not None else None
+        case EvictionKey(key):
+            eviction = decode_eviction(kv.value)
+            return EvictionPut(key, eviction) if eviction is not None else None
         case None:
-            pass
-    return None
+            return None
 
 
-def decode_delete(keys: Keys, kv: Any) -> EntryDeleted | SessionDeleted | None:
+def decode_delete(keys: Keys, kv: Any) -> EntryDeleted | SessionDeleted | EvictionDeleted | None:
     """What a deleted key means; None if nothing to us."""
     match keys.parse(kv.key):
         case EntryKey(name, key):
             return EntryDeleted(name, key)
         case SessionKey(session):
             return SessionDeleted(session)
+        case EvictionKey(key):
+            return EvictionDeleted(key)
         case None:
             return None
 
@@ -91,14 +105,34 @@ def decode_events(keys: Keys, events: Iterable[Any]) -> Iterator[Revision]:
         yield Revision(number, changes)
 
 
-def decode_snapshot(keys: Keys, kvs: Iterable[Any], revision: int) -> Snapshot:
-    """Keys read at one revision."""
-    puts = [put for kv in kvs if (put := decode_put(keys, kv)) is not None]
-    return Snapshot(
-        revision,
-        [put for put in puts if isinstance(put, EntryPut)],
-        [put for put in puts if isinstance(put, SessionPut)],
-    )
+def decode_puts(keys: Keys, kvs: Iterable[Any]) -> list[EntryPut | SessionPut | EvictionPut]:
+    """What is written under the prefix, as far as it means anything to us."""
+    return [put for kv in kvs if (put := decode_put(keys, kv)) is not None]
+
+
+def snapshot_of(puts: Iterable[EntryPut | SessionPut | EvictionPut], revision: int) -> Snapshot:
+    """Everything that is written at one revision."""
+    by_kind: dict[type, list[Any]] = {EntryPut: [], SessionPut: [], EvictionPut: []}
+    for put in puts:
+        by_kind[type(put)].append(put)
+    return Snapshot(revision, by_kind[EntryPut], by_kind[SessionPut], by_kind[EvictionPut])
+
+
+async def read_everything(client: EtcdClient, keys: Keys, revision: int = 0) -> Snapshot:
+    """Everything under the prefix at a revision, page by page; 0 is the newest.
+
+    Raises LockError (STORE_UNAVAILABLE) when etcd does not answer in time, grpc.aio.AioRpcError when it refuses.
+    """
+    puts: list[EntryPut | SessionPut | EvictionPut] = []
+    start = keys.prefix
+    while True:
+        request = etcdrpc.RangeRequest(key=start, range_end=keys.end, limit=PAGE_KEYS, revision=revision)
+        page = await client.call(lambda connection: connection.range, request)
+        revision = revision or page.header.revision
+        puts += decode_puts(keys, page.kvs)
+        if not page.more:
+            return snapshot_of(puts, revision)
+        start = page.kvs[-1].key + b"\0"
 
 
 class Watch:
@@ -112,6 +146,8 @@ class Watch:
         self._loop = asyncio.get_running_loop()
         self.resyncs = 0
         """How often the whole state was read, the first time included."""
+        self.newest_event = 0
+        """The newest revision that was fed as one of the history, not as part of a snapshot."""
 
     def __repr__(self) -> str:
         return f"Watch(lag={self.lag:.3f}s, resyncs={self.resyncs})"
@@ -129,7 +165,7 @@ class Watch:
             try:
                 if not complete:
                     asked_at = self._loop.time()
-                    feed.resync(await self._snapshot())
+                    feed.resync(await read_everything(self._client, self._keys))
                     self.resyncs += 1
                     self._current_at = asked_at
                     complete = True
@@ -148,27 +184,15 @@ class Watch:
             self._client.failed(connection)
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _snapshot(self) -> Snapshot:
-        kvs: list[Any] = []
-        start, revision = self._keys.prefix, 0
-        while True:
-            page = await self._client.call(
-                lambda connection: connection.range,
-                etcdrpc.RangeRequest(key=start, range_end=self._keys.end, limit=PAGE_KEYS, revision=revision),
-            )
-            revision = revision or page.header.revision
-            kvs.extend(page.kvs)
-            if not page.more:
-                return decode_snapshot(self._keys, kvs, revision)
-            start = page.kvs[-1].key + b"\0"
-
     async def _watch(self, feed: Feed) -> None:
         connection = self._client.connection
         # An etcd member cut off from its leader ends the stream rather than keep it silent.
         metadata = (*await self._client.metadata(connection), ("hasleader", "true"))
         call = connection.watch(metadata=metadata)
+        # From what is known already, not from the next revision: newer releases of etcd tell no progress to a watch
+        # that starts in the future, and so nothing at all while nobody writes.
         create = etcdrpc.WatchCreateRequest(
-            key=self._keys.prefix, range_end=self._keys.end, start_revision=feed.revision + 1
+            key=self._keys.prefix, range_end=self._keys.end, start_revision=feed.revision
         )
         try:
             await call.write(etcdrpc.WatchRequest(create_request=create))
@@ -183,7 +207,9 @@ class Watch:
             if response.canceled:
                 raise StreamBrokenError(response.cancel_reason or "cancelled by etcd")
             for revision in decode_events(self._keys, response.events):
-                feed.fold(revision)
+                if revision.number > feed.revision:
+                    feed.fold(revision)
+                    self.newest_event = revision.number
             if not response.events and not response.created:
                 self._current_at = self._probed_at
 

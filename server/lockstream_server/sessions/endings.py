@@ -1,0 +1,177 @@
+"""How a claim ends: its client releases or cancels it, its wait comes to nothing, it is lost, or its session is over.
+
+Whoever asked for the end is answered when the entries are gone, which the outcome of their deletion and the fold both
+tell, in any order. Whoever still awaits the grant is told why there will be none; whoever holds, that the hold is lost.
+"""
+
+import logging
+from functools import partial
+
+from lockstream_server.core.errors import LockError, Reason
+from lockstream_server.core.messages import Cancelled, LossReason, Lost, Released, WaitEnded
+from lockstream_server.core.model import EvictionRecord
+from lockstream_server.sessions import refusals
+from lockstream_server.sessions.claim import Claim, State
+from lockstream_server.sessions.claim_book import ClaimBook
+from lockstream_server.sessions.host import Background, Host
+from lockstream_server.sessions.outbox import Outbox
+from lockstream_server.store.port import Attachment, DeleteEntry, Outcome, Verdict
+
+log = logging.getLogger(__name__)
+
+
+class Endings:
+    """Steps on claims of one attachment that leave, or are gone."""
+
+    __slots__ = ("_attachment", "_background", "_book", "_host", "_outbox")
+
+    def __init__(
+        self, host: Host, attachment: Attachment, outbox: Outbox, book: ClaimBook, background: Background
+    ) -> None:
+        self._host = host
+        self._attachment = attachment
+        self._outbox = outbox
+        self._book = book
+        self._background = background
+
+    # Leaving, as it is wanted here.
+
+    def leave(self, claim: Claim, why: LockError | None, leaver: tuple[int, bool] | None = None) -> None:
+        """Propose the deletion of the entries, unless that is under way already.
+
+        `why` is told to a client that still awaits the grant; `leaver` is the request to be answered once the claim
+        has left, and whether it is a cancel.
+        """
+        if leaver is not None:
+            claim.leavers = [*(claim.leavers or ()), leaver]
+        if claim.state is State.LEAVING:
+            return
+        # Only somebody who was not granted yet is told why the wait ended.
+        claim.why = None if claim.state is State.HELD else why
+        claim.state = State.LEAVING
+        claim.stop_timer()
+        self._book.disown(claim)
+        claim.pending = len(claim.parts)
+        delayed = claim.record.terms.lock_delay > 0
+        for part in claim.parts:
+            self._host.store.propose(
+                DeleteEntry(self._attachment, part.name, part.slot, claim.token or None, delayed),
+                partial(self._deleted, claim),
+            )
+
+    def give_up(self, claim: Claim, why: LockError) -> None:
+        """A claim whose hold cannot be completed is withdrawn."""
+        if claim.active:
+            self.leave(claim, why)
+
+    def drop(self, claim: Claim) -> None:
+        """Delete what is left of a claim, of which nobody is to be told anything more."""
+        claim.state = State.HELD
+        claim.granted = False
+        self.leave(claim, None)
+
+    def _deleted(self, claim: Claim, outcome: Outcome) -> None:
+        """The outcome of the deletion of one entry."""
+        match outcome.verdict:
+            case Verdict.DELETED | Verdict.ABSENT:
+                claim.left_at = max(claim.left_at, outcome.revision)
+                claim.pending -= 1
+                if claim.pending > 0:
+                    return
+                self.finish(claim)
+                if self._host.table.revision >= claim.left_at:
+                    self._book.forget(claim)
+                elif outcome.verdict is Verdict.ABSENT or len(claim.parts) > 1:
+                    # Nothing more may come of it; but what the fold has yet to show may still be its own.
+                    self._host.milestones.when_folded(claim.left_at, partial(self._book.forget, claim))
+            case Verdict.FAILED if claim.state is State.LEAVING:
+                for request, _ in claim.leavers or ():
+                    self._outbox.reply(request, refusals.by_store(outcome.verdict))
+                claim.leavers = None
+                claim.state = State.HELD if claim.granted else State.WAITING
+                self._book.add(claim)
+            case _:
+                pass  # REFUSED, UNKNOWN: the session is over, as the fold or the clock will tell
+
+    # Gone.
+
+    def refuse(self, claim: Claim, why: LockError) -> None:
+        """Nothing of it was written, and nothing will be: tell why, and forget it."""
+        claim.why = why
+        self.finish(claim)
+        self._book.forget(claim)
+
+    def finish(self, claim: Claim) -> None:
+        """The entries are gone, as was wanted: tell everybody who waits for that. Does nothing the second time."""
+        if claim.state is State.LEFT:
+            return
+        if claim.state is not State.LEAVING:  # or that was done when it began to leave
+            self._book.disown(claim)
+        claim.state = State.LEFT
+        if claim.delay_lease:
+            self._end_delay(claim)
+        if claim.why is not None:
+            self._host.counters.withdrawn += 1
+            self._end_wait(claim, claim.why)
+        elif claim.leavers:
+            self._host.counters.releases += 1
+        for request, cancels in claim.leavers or ():
+            self._outbox.reply(request, Cancelled(claim.granted) if cancels else Released())
+        claim.leavers = None
+
+    def vanish(self, claim: Claim, eviction: EvictionRecord | None) -> None:
+        """An entry was deleted, and not by the session: the claim is lost as a whole."""
+        claim.stop_timer()
+        if claim.state is State.HELD:
+            self._lose(claim, refusals.loss_of(eviction), eviction)
+        else:
+            self._end_wait(claim, LockError(Reason.REMOVED_EXTERNALLY, "the entry was deleted in etcd"))
+        self._book.disown(claim)
+        if claim.delay_lease:
+            self._end_delay(claim)
+        if len(claim.parts) > 1:
+            self.drop(claim)
+        else:
+            claim.state = State.LEFT
+            self._book.forget(claim)
+
+    def end(self, error: LockError, loss: LossReason | None, eviction: EvictionRecord | None) -> None:
+        """The session is over: answer everything. Held locks are reported lost unless the client closed it."""
+        for claim in self._book.by_acquire.values():
+            claim.stop_timer()
+            for request, _ in claim.leavers or ():
+                self._outbox.reply(request, error)
+            claim.leavers = None
+            if claim.state is State.HELD:
+                if loss is not None:
+                    self._lose(claim, loss, eviction)
+            elif claim.state is not State.LEFT and not (claim.state is State.LEAVING and claim.why is None):
+                self._end_wait(claim, error)
+            claim.state = State.LEFT  # an outcome that is still on its way changes nothing any more
+        self._book.clear()
+
+    def _lose(self, claim: Claim, reason: LossReason, eviction: EvictionRecord | None) -> None:
+        self._host.counters.losses[(reason.name,)] += 1
+        detail, actor = (eviction.reason, eviction.actor) if eviction is not None else ("", "")
+        self._outbox.push(Lost(claim.acquire, claim.name, claim.token, reason, detail, actor))
+
+    def _end_wait(self, claim: Claim, error: LockError) -> None:
+        if claim.request is not None:
+            self._outbox.reply(claim.request, error)
+            claim.request = None
+        else:
+            self._outbox.push(WaitEnded(claim.acquire, error))
+
+    # Its lock delay.
+
+    def _end_delay(self, claim: Claim) -> None:
+        """The claim is not held any more, and its session lives: nothing is to be delayed."""
+        lease, claim.delay_lease = claim.delay_lease, 0
+        self._background(self.revoke_delay(lease))
+
+    async def revoke_delay(self, lease: int) -> None:
+        """Revoke the lease of a lock delay, or leave it to end by itself."""
+        try:
+            await self._host.store.revoke_lease(lease)
+        except LockError as error:
+            log.info("the lease of a lock delay ends by itself", extra={"why": error.detail})
