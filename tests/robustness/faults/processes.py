@@ -1,0 +1,54 @@
+"""Processes that are killed, frozen, and restarted in order."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from tests.robustness.cluster.cluster import HEALTHY_SECONDS
+from tests.robustness.faults.fault import Fault, Scene
+from tests.robustness.faults.roles import Role
+from tests.support.waiting import eventually
+
+
+def killed(role: Role) -> Fault:
+    """SIGKILL to all who play this role at once, like a crash; they are started again in the end."""
+
+    @asynccontextmanager
+    async def fault(scene: Scene, rng: random.Random) -> AsyncIterator[str]:
+        victims = await role(scene, rng)
+        async with AsyncExitStack() as stack:
+            for victim in victims:
+                stack.push_async_callback(victim.start)
+            await asyncio.gather(*(victim.kill() for victim in victims))
+            yield " ".join(victim.name for victim in victims)
+
+    return fault
+
+
+def frozen(role: Role) -> Fault:
+    """SIGSTOP to all who play this role: connections stay open, and nothing is answered until they wake up."""
+
+    @asynccontextmanager
+    async def fault(scene: Scene, rng: random.Random) -> AsyncIterator[str]:
+        victims = await role(scene, rng)
+        async with AsyncExitStack() as stack:
+            for victim in victims:
+                stack.push_async_callback(victim.thaw)
+            await asyncio.gather(*(victim.freeze() for victim in victims))
+            yield " ".join(victim.name for victim in victims)
+
+    return fault
+
+
+@asynccontextmanager
+async def servers_restarted(scene: Scene, rng: random.Random) -> AsyncIterator[str]:
+    """The lock servers are drained, ended and started one after the other, each once the one before it serves."""
+    order = rng.sample(scene.cluster.servers, len(scene.cluster.servers))
+    for server in order:
+        try:
+            await server.terminate()
+        finally:
+            await server.start()
+        await eventually(server.healthy, f"{server!r} serving again", timeout=HEALTHY_SECONDS)
+    yield " ".join(server.name for server in order)

@@ -1,0 +1,138 @@
+"""The checks on histories are checked themselves: what is right passes, and what was tampered with is caught."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from lockstream_server.core import rules
+from lockstream_server.core.model import Mode
+from tests.robustness.good_story import STORY, Tamper, asked, beliefs, with_belief, with_operation
+from tests.robustness.history import ETCD, End, Stalled
+from tests.robustness.model import TTL
+from tests.robustness.story import Fault
+from tests.robustness.tampering import PLANTS, failed_and_holds, never_answered
+from tests.robustness.validate import validate
+from tests.robustness.validate.bounds import Bounds
+from tests.robustness.validate.leftovers import Gauge, Remains, leftovers
+from tests.robustness.validate.replay import replay
+
+
+def test_a_right_history_passes() -> None:
+    assert validate(STORY) == []
+
+
+def test_the_right_history_has_something_for_every_check() -> None:
+    tenures = replay(STORY).tenures.values()
+    assert {belief.end for belief in STORY.beliefs} == {End.RELEASED, End.LOST, End.DEADLINE, End.DIED}
+    assert {belief.mode for belief in STORY.beliefs} == {"exclusive", "shared", "permits"}
+    assert {tenure.mode for tenure in tenures} == set(Mode)
+    assert any(tenure.evicted is not None for tenure in tenures)
+    assert any(belief.stands_on for belief in STORY.beliefs)
+    assert len(STORY.writes) == 4
+    assert sum(len(observed) for observed in STORY.observations.values()) > 20
+
+
+@pytest.mark.parametrize(
+    ("check", "tamper"),
+    [
+        pytest.param(check, tamper, id=f"{check}: {what}")
+        for check, plants in PLANTS.items()
+        for what, tamper in plants.items()
+    ],
+)
+def test_what_was_tampered_with_is_caught(check: str, tamper: Tamper) -> None:
+    violations = [violation for violation in validate(tamper(STORY)) if violation.check == check]
+    assert violations
+    assert all(violation.subject in str(violation) and len(str(violation)) > 40 for violation in violations)
+
+
+def test_a_fold_that_breaks_the_rules_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers that overtake: the code's own reading of the history is held against the plain one."""
+    monkeypatch.setitem(rules.RULES, Mode.EXCLUSIVE, lambda _holders, _candidate: True)
+    assert "commit order" in {violation.check for violation in validate(STORY)}
+
+
+@pytest.mark.parametrize(
+    ("tamper", "bounds"),
+    [
+        pytest.param(
+            lambda story: with_belief(
+                story, beliefs(story, "evicted")[0], ended=beliefs(story, "evicted")[0].ended + 1.0
+            ),
+            Bounds(),
+            id="a notice of an eviction that took a second",
+        ),
+        pytest.param(
+            lambda story: replace(
+                with_belief(story, beliefs(story, "evicted")[0], ended=beliefs(story, "evicted")[0].ended + TTL),
+                stalls={"ann": [Stalled(math.inf, 0.0)]},
+            ),
+            Bounds(),
+            id="a notice to a process that stood still",
+        ),
+        pytest.param(
+            lambda story: with_belief(story, beliefs(story, "turns")[0], end=End.LOST, reason="REMOVED_EXTERNALLY"),
+            Bounds(external=True),
+            id="a key that somebody deleted",
+        ),
+        pytest.param(
+            lambda story: replace(never_answered(story), deaths={**story.deaths, "ann": math.inf}),
+            Bounds(),
+            id="an operation of a client that was killed",
+        ),
+        pytest.param(
+            lambda story: replace(
+                with_operation(story, asked(story, "turns"), completed=asked(story, "turns").invoked + 110),
+                faults=[Fault("partition", "etcd-0", 0.0, asked(story, "turns").invoked + 100)],
+            ),
+            Bounds(),
+            id="an answer that a fault kept back",
+        ),
+        pytest.param(
+            lambda story: replace(failed_and_holds(story), stalls={ETCD: [Stalled(math.inf, 0.0)]}),
+            Bounds(),
+            id="an end that was seen late",
+        ),
+        pytest.param(
+            lambda story: replace(
+                story, writes=[*story.writes, replace(story.writes[0], accepted=False, at=story.writes[-1].at)]
+            ),
+            Bounds(),
+            id="a late write that is refused",
+        ),
+        pytest.param(
+            lambda story: replace(story, writes=[*story.writes, story.writes[1]]),
+            Bounds(),
+            id="a late write to the register that is not fenced",
+        ),
+    ],
+)
+def test_what_the_guarantees_allow_is_no_violation(tamper: Tamper, bounds: Bounds) -> None:
+    tampered = tamper(STORY)
+    assert tampered != STORY
+    assert validate(tampered, bounds) == []
+
+
+@pytest.mark.parametrize(
+    "remains",
+    [
+        pytest.param(Remains(keys={"/lockstream/l/a/1.0": 7}), id="an entry"),
+        pytest.param(Remains(keys={"/lockstream/s/0000000000000007": 7}), id="a session"),
+        pytest.param(Remains(keys={"/lockstream/e/7": 0}), id="the record of an eviction, for ever"),
+        pytest.param(Remains(keys={"/lockstream/e/7": 8}, leases={8: 3600, 9: 3600}), id="a lease"),
+        pytest.param(Remains(leases={9: 10}, crashes=True), id="a session's lease after a crash"),
+        pytest.param(Remains(gauges=[Gauge(process="server", what="tasks", before=3, after=4)]), id="a task"),
+    ],
+)
+def test_what_is_left_over_is_found(remains: Remains) -> None:
+    assert len({violation.subject for violation in leftovers(remains)}) == 1
+
+
+def test_a_crash_may_leave_the_lease_of_a_record_that_was_not_written() -> None:
+    assert list(leftovers(Remains(leases={9: 3600}, crashes=True))) == []
+
+
+def test_records_of_evictions_and_what_was_there_before_are_not_left_over() -> None:
+    gauge = Gauge(process="server", what="file descriptors", before=20, after=19)
+    assert list(leftovers(Remains(keys={"/lockstream/e/7": 8}, leases={8: 3600}, gauges=[gauge]))) == []
