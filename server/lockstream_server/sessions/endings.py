@@ -43,7 +43,7 @@ class Endings:
         has left, and whether it is a cancel.
         """
         if leaver is not None:
-            claim.leavers = [*(claim.leavers or ()), leaver]
+            claim.leavers = [leaver] if claim.leavers is None else [*claim.leavers, leaver]
         if claim.state is State.LEAVING:
             return
         # Only somebody who was not granted yet is told why the wait ended.

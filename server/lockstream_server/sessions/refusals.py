@@ -6,8 +6,8 @@ import orjson
 
 from lockstream_server.core.deadlock import Wait
 from lockstream_server.core.errors import LockError, Reason
-from lockstream_server.core.messages import AcquirePart, LossReason
-from lockstream_server.core.model import Entry, EntryRecord, EvictionKind, EvictionRecord, session_text
+from lockstream_server.core.messages import LossReason
+from lockstream_server.core.model import Entry, EntryRecord, EvictionKind, EvictionRecord, Mode, Terms, session_text
 from lockstream_server.sessions.claim import Claim
 from lockstream_server.store.port import Verdict
 
@@ -73,7 +73,7 @@ def loss_of(eviction: EvictionRecord | None) -> LossReason:
     return LossReason.REMOVED_EXTERNALLY if eviction is None else LOSSES[eviction.kind]
 
 
-def is_same(claim: Claim, parts: Sequence[AcquirePart], owner: str) -> bool:
+def is_same(claim: Claim, parts: Sequence[tuple[str, Mode, Terms]], owner: str) -> bool:
     """Whether these would ask for what the claim asked for."""
-    asked = {(part.name, *EntryRecord(claim.acquire, part.mode, owner, 0.0, part.terms).asks_for()) for part in parts}
+    asked = {(name, *EntryRecord(claim.acquire, mode, owner, 0.0, terms).asks_for()) for name, mode, terms in parts}
     return asked == {(name, *record.asks_for()) for name, _, record in claim.parts}

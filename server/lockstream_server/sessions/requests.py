@@ -34,6 +34,9 @@ from lockstream_server.sessions.outbox import Outbox
 from lockstream_server.sessions.waits import Waits
 from lockstream_server.store.port import Part
 
+Wanted = tuple[str, Mode, Terms]
+"""A name, how it is wanted, and on what terms: what an `AcquirePart` says."""
+
 
 class Requests:
     """Requests about the claims of one attachment. Each is answered through the outbox, sooner or later."""
@@ -62,7 +65,7 @@ class Requests:
 
     def acquire(self, request: int, asked: Acquire) -> None:
         """Queue an acquire, or answer a repeated one. Raises LockError."""
-        self._acquire(request, asked.acquire, (AcquirePart(asked.name, asked.mode, asked.terms),), asked)
+        self._acquire(request, asked.acquire, ((asked.name, asked.mode, asked.terms),), asked)
 
     def acquire_all(self, request: int, asked: AcquireAll) -> None:
         """Queue an acquire of several names, or answer a repeated one. Raises LockError."""
@@ -87,7 +90,7 @@ class Requests:
             raise LockError(Reason.WRONG_STATE, f"acquire {asked.acquire} waits for nothing")
         self._holds.request_yield(request, claim)
 
-    def _acquire(self, request: int, acquire: int, parts: Sequence[AcquirePart], asked: Acquire | AcquireAll) -> None:
+    def _acquire(self, request: int, acquire: int, parts: Sequence[Wanted], asked: Acquire | AcquireAll) -> None:
         book = self._book
         known = book.by_acquire.get(acquire)
         if known is not None:
@@ -105,7 +108,8 @@ class Requests:
             ],
         )
         claim.request = request
-        self._set_wait(claim, asked.wait)
+        if asked.wait is not None:
+            self._set_wait(claim, asked.wait)
         try:
             self._waits.propose(claim)
         except LockError:
@@ -113,13 +117,13 @@ class Requests:
             raise
         book.add(claim)
 
-    def _check_room(self, parts: Sequence[AcquirePart], owner: str) -> None:
+    def _check_room(self, parts: Sequence[Wanted], owner: str) -> None:
         bounds = self._host.bounds
-        for part in parts:
-            for rival in self._book.by_owner.get((part.name, owner), ()):
-                if part.mode is not Mode.UPGRADE or rival.token != part.terms.upgrades:
-                    raise refusals.already_held(rival, part.name, owner)
-            queue = self._host.table.locks.get(part.name)
+        for name, mode, part_terms in parts:
+            for rival in self._book.by_owner.get((name, owner), ()):
+                if mode is not Mode.UPGRADE or rival.token != part_terms.upgrades:
+                    raise refusals.already_held(rival, name, owner)
+            queue = self._host.table.locks.get(name)
             if queue is not None and len(queue.entries) >= bounds.waiters_per_lock:
                 count = len(queue.entries)
                 raise quota_exceeded("waiters_per_lock", bounds.waiters_per_lock, count, "too many wait for this lock")
@@ -129,14 +133,14 @@ class Requests:
                 "entries_per_session", bounds.entries_per_session, entries, "too many locks in one session"
             )
 
-    def _check_quotas(self, parts: Sequence[AcquirePart]) -> None:
+    def _check_quotas(self, parts: Sequence[Wanted]) -> None:
         clients = self._host.clients
         clients.check_rate(self._client_name, asyncio.get_running_loop().time())
         claims = self._book.by_acquire.values()
         unseen = sum(claim.state is State.PROPOSED for claim in claims) if clients.counts_entries else 0
-        clients.check_acquire(self._client_name, [part.name for part in parts], unseen)
+        clients.check_acquire(self._client_name, [name for name, _, _ in parts], unseen)
 
-    def _repeat(self, claim: Claim, request: int, parts: Sequence[AcquirePart], asked: Acquire | AcquireAll) -> None:
+    def _repeat(self, claim: Claim, request: int, parts: Sequence[Wanted], asked: Acquire | AcquireAll) -> None:
         """Tell how an acquire that is asked again stands."""
         dropped = claim.ends_by_itself and claim.why is None
         same = dropped or refusals.is_same(claim, parts, asked.owner)  # of what is dropped some parts are gone

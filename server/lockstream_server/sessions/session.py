@@ -96,8 +96,9 @@ class Session:
 
     def requests(self) -> Requests:
         """Where to take a request about claims. Raises LockError unless the session is attached."""
-        self._check_attached()
-        return self.claims.requests
+        if self.phase is Phase.ATTACHED:
+            return self.claims.requests
+        raise self._not_attached()
 
     def heartbeat(self, request: int) -> None:
         """Note that the client lives and answer how long the lease is proven. Raises LockError."""
@@ -117,7 +118,10 @@ class Session:
 
     def _check_attached(self) -> None:
         if self.phase is not Phase.ATTACHED:
-            raise LockError(Reason.WRONG_STATE, f"the session is {self.phase.value}")
+            raise self._not_attached()
+
+    def _not_attached(self) -> LockError:
+        return LockError(Reason.WRONG_STATE, f"the session is {self.phase.value}")
 
     async def _close(self, request: int, delays: Sequence[int]) -> None:
         freeing = asyncio.ensure_future(self._free(delays))
