@@ -51,11 +51,20 @@ class Endings:
         claim.state = State.LEAVING
         claim.stop_timer()
         self._book.disown(claim)
+        if claim.token:
+            self.delete(claim)
+
+    def delete(self, claim: Claim) -> None:
+        """Propose the deletion of the entries of a claim that leaves, by their token.
+
+        Without one a deletion that is repeated, and whose first attempt lands late, would hit whatever has the slot by
+        then. So a claim whose proposal has no outcome yet is deleted when it has one.
+        """
         claim.pending = len(claim.parts)
         delayed = claim.record.terms.lock_delay > 0
         for part in claim.parts:
             self._host.store.propose(
-                DeleteEntry(self._attachment, part.name, part.slot, claim.token or None, delayed),
+                DeleteEntry(self._attachment, part.name, part.slot, claim.token, delayed),
                 partial(self._deleted, claim),
             )
 

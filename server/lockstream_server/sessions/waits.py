@@ -63,11 +63,15 @@ class Waits:
     def _put(self, claim: Claim, outcome: Outcome) -> None:
         """The outcome of the proposal."""
         match outcome.verdict:
+            case Verdict.GRANTED | Verdict.QUEUED | Verdict.EXISTS if claim.state is State.LEAVING and not claim.token:
+                claim.token = outcome.revision
+                self._endings.delete(claim)
             case Verdict.GRANTED | Verdict.QUEUED:
                 self._written(claim, outcome)
             case Verdict.WOULD_BLOCK:
                 self._endings.refuse(claim, claim.why or refusals.would_block(claim))
             case Verdict.EXISTS:
+                claim.token = claim.token or outcome.revision
                 self._host.milestones.when_folded(outcome.revision, partial(self._look, claim))
             case Verdict.FAILED | Verdict.NO_SPACE:
                 self._endings.refuse(claim, refusals.by_store(outcome.verdict))
@@ -80,6 +84,7 @@ class Waits:
             return  # the fold was faster
         if claim.state is State.PROPOSED and self._host.table.revision >= outcome.revision:
             # The table was read anew since, and the claim was gone again by then.
+            claim.token = outcome.revision
             self._endings.vanish(claim, None)
         elif outcome.verdict is Verdict.GRANTED:
             claim.pending = 0
@@ -94,6 +99,7 @@ class Waits:
         entries = [self._book.entry(part) for part in claim.parts]
         if any(entry is None or entry.record.acquire != claim.acquire or not claim.has(entry) for entry in entries):
             # A late attempt of the acquire that had the slot before. It is being deleted, and then this one fits.
+            claim.token = 0
             try:
                 self.propose(claim)
             except LockError as error:
@@ -173,6 +179,8 @@ class Waits:
         if claim.granted:
             return
         claim.granted = True
+        if claim.state is State.LEAVING and not claim.token:
+            return  # the outcome of its proposal is still to come, and tells what to delete
         claim.token = token
         if claim.state not in (State.PROPOSED, State.WAITING):
             return
