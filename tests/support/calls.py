@@ -5,6 +5,7 @@ from typing import Self
 import grpc
 
 from lockstream.v1 import admin_pb2, admin_pb2_grpc, lock_pb2, service_pb2, service_pb2_grpc
+from tests.support.waiting import eventually
 
 
 class Stubs:
@@ -27,10 +28,17 @@ class Stubs:
         answer = await self.locks.GetLock(service_pb2.GetLockRequest(name=name, linearizable=True))
         return list(answer.lock.entries)
 
-    async def evictions(self, name: str = "", session_id: str = "") -> list[lock_pb2.Eviction]:
-        """The evictions of the last hour."""
+    async def evictions(self, name: str = "", session_id: str = "", *, least: int = 0) -> list[lock_pb2.Eviction]:
+        """The evictions of the last hour, once this server, which may lag behind others, knows of so many."""
         asked = service_pb2.ListEvictionsRequest(name=name, session_id=session_id)
-        return list((await self.locks.ListEvictions(asked)).evictions)
+        found: list[lock_pb2.Eviction] = []
+
+        async def enough() -> bool:
+            found[:] = (await self.locks.ListEvictions(asked)).evictions
+            return len(found) >= least
+
+        await eventually(enough, f"{least} evictions on record")
+        return found
 
     async def force_release(
         self, name: str, *, token: int | None = None, reason: str = "stuck", actor: str = "operator"

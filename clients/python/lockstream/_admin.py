@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lockstream._errors import InvalidArgument
+from lockstream._requests import build
 from lockstream._views import eviction_view
 from lockstream.v1 import admin_pb2, service_pb2
 
@@ -40,19 +41,19 @@ class Admin:
         Raises:
             NotHeld: the token holds no longer, or nobody holds; also when an attempt before, whose answer was lost on
                 the way, has done it.
-            InvalidArgument: neither or both of `token` and `any`, or a text of the wrong length.
+            InvalidArgument: neither or both of `token` and `any`, a text of the wrong length, or something that no
+                request can say.
         """
         if (token is None) != any:
             raise InvalidArgument("state the token of the hold to break, or any=True")
-        request = admin_pb2.ForceReleaseRequest(name=name, reason=reason, actor=actor)
         if token is None:
-            request.any = True
+            request = build(admin_pb2.ForceReleaseRequest, name=name, any=True, reason=reason, actor=actor)
             # Sent twice, it could break the hold of whoever was granted after the first. So what can be repeated finds
             # a server that answers, and this is sent there once.
-            look = service_pb2.GetLockRequest(name=name)
+            look = build(service_pb2.GetLockRequest, name=name)
             await self._calls.make(lambda channel, limit: channel.stub.GetLock(look, timeout=limit))
         else:
-            request.token = token
+            request = build(admin_pb2.ForceReleaseRequest, name=name, token=token, reason=reason, actor=actor)
         response = await self._calls.make(
             lambda channel, limit: channel.admin.ForceRelease(request, timeout=limit), repeatable=token is not None
         )
@@ -65,6 +66,6 @@ class Admin:
             SessionExpired: there is no such session; also when an attempt before, whose answer was lost on the way,
                 has ended it.
         """
-        request = admin_pb2.EndSessionRequest(session_id=session_id, reason=reason, actor=actor)
+        request = build(admin_pb2.EndSessionRequest, session_id=session_id, reason=reason, actor=actor)
         response = await self._calls.make(lambda channel, limit: channel.admin.EndSession(request, timeout=limit))
         return eviction_view(response.eviction)

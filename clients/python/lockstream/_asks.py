@@ -6,28 +6,28 @@ make a frame larger than servers take.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from lockstream._errors import InvalidArgument
+from lockstream._requests import say_duration
 from lockstream.v1 import lock_pb2, session_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from google.protobuf import duration_pb2
-
     from lockstream._claims import Claim
 
-MAX_TEXT_BYTES = 512
-"""Bytes of a name or an owner, at the most."""
+MAX_NAME_BYTES = 512
+"""Bytes of a name, at the most."""
+MAX_OWNER_BYTES = 256
+"""Bytes of an owner, at the most."""
 MAX_REQUEST_BYTES = 65_536
 """Bytes of one request, at the most: more than the largest one which a server takes."""
 MAX_COUNT = 2**32 - 1
 """The largest number which the messages have room for."""
-
-_NANOSECONDS = 1_000_000_000
+MAX_WAIT = 315_576_000_000
+"""Seconds that a wait lasts at the most: the longest duration that a message can say, 10,000 years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,8 @@ def ask_one(
     request_yield: bool,
 ) -> Ask:
     """Ask for one lock. InvalidArgument for what cannot be said."""
-    check_text(name)
-    check_text(owner)
+    check_text("a name", name, MAX_NAME_BYTES)
+    check_text("an owner", owner, MAX_OWNER_BYTES)
     if (
         (limit is None and permits is None)
         and not (value or metadata or request_yield)
@@ -92,9 +92,9 @@ def ask_one(
         _say_mode(acquire, shared=shared, permits=permits, limit=limit)
     except (TypeError, ValueError) as error:
         raise InvalidArgument(f"lock {name!r}: {error}") from None
-    _say_duration(acquire.max_hold, "max_hold", max_hold)
-    _say_duration(acquire.yield_notice, "yield_notice", yield_notice)
-    _say_duration(acquire.lock_delay, "lock_delay", lock_delay)
+    say_duration(acquire.max_hold, "max_hold", max_hold)
+    say_duration(acquire.yield_notice, "yield_notice", yield_notice)
+    say_duration(acquire.lock_delay, "lock_delay", lock_delay)
     return Ask((name,), owner, shared, acquire.permits, _checked_size(request))
 
 
@@ -107,13 +107,13 @@ def as_parts(stated: Iterable[str | Part]) -> tuple[Part, ...]:
 
 def ask_all(parts: Sequence[Part], owner: str) -> Ask:
     """Ask for several locks at once. InvalidArgument for what cannot be said."""
-    check_text(owner)
+    check_text("an owner", owner, MAX_OWNER_BYTES)
     request = session_pb2.Request()
     acquire = request.acquire_all
     acquire.SetInParent()  # a list without names is for the server to refuse
     acquire.owner = owner
     for part in parts:
-        check_text(part.name)
+        check_text("a name", part.name, MAX_NAME_BYTES)
         try:
             said = acquire.parts.add(name=part.name)
             _say_mode(said, shared=part.shared, permits=part.permits, limit=part.limit)
@@ -159,22 +159,22 @@ def say_yield(waiter: Claim) -> session_pb2.Request:
     return request
 
 
-def check_text(text: str) -> None:
-    """InvalidArgument for what is no name and no owner."""
+def check_text(what: str, text: str, limit: int) -> None:
+    """InvalidArgument for a name, or an owner, that is none."""
     try:
         size = len(text) if text.isascii() else len(text.encode())
     except (AttributeError, UnicodeEncodeError):
-        raise InvalidArgument(f"names and owners are text that UTF-8 can encode, not {text!r}") from None
-    if size > MAX_TEXT_BYTES:
-        raise InvalidArgument(f"names and owners have at most {MAX_TEXT_BYTES} bytes, not {size}")
+        raise InvalidArgument(f"{what} is text that UTF-8 can encode, not {text!r}") from None
+    if size > limit:
+        raise InvalidArgument(f"{what} has at most {limit} bytes, not {size}")
 
 
 def checked_wait(wait: float | None) -> float | None:
     """The wait as the ledger takes it: None for ever, 0.0 for a try, else seconds."""
     if wait is None or wait is True:
         return None  # True as `threading.Lock.acquire(blocking=True)` has it; not one second
-    if not 0 <= wait < math.inf:
-        raise InvalidArgument(f"wait is None, 0 or a number of seconds, not {wait}")
+    if not 0 <= wait <= MAX_WAIT:
+        raise InvalidArgument(f"wait is None, 0 or a number of seconds up to {MAX_WAIT:,}, not {wait}")
     return float(wait)
 
 
@@ -193,15 +193,6 @@ def _say_mode(
     acquire.mode = lock_pb2.MODE_PERMITS
     acquire.permits = 1 if permits is None else permits
     acquire.limit = limit or 0
-
-
-def _say_duration(duration: duration_pb2.Duration, field: str, seconds: float | None) -> None:
-    if seconds is not None:
-        try:
-            duration.FromNanoseconds(round(seconds * _NANOSECONDS))
-        except (TypeError, ValueError, OverflowError):
-            raise InvalidArgument(f"{field} is a number of seconds, not {seconds!r}") from None
-        duration.SetInParent()  # zero is said too, and refused by the server
 
 
 def _checked_size(request: session_pb2.Request) -> session_pb2.Request:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 import grpc
 
 from lockstream._backoff import Backoff
-from lockstream._errors import LockstreamError, ServerDraining, ServerUnavailable, StoreUnavailable, from_rpc
+from lockstream._errors import LockstreamError, ServerDraining, ServerUnavailable, StoreUnavailable
+from lockstream._translation import from_rpc
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from lockstream._errors import WrongState
 from lockstream.v1 import admin_pb2_grpc, service_pb2_grpc
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Channels:
         self._channels: dict[str, Channel] = {}
         self._retired: set[Channel] = set()
         self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
         self._index = 0
 
     def __len__(self) -> int:
@@ -71,11 +73,13 @@ class Channels:
         return len(self._endpoints)
 
     def current(self) -> Channel:
-        """The channel to the endpoint that is tried first."""
+        """The channel to the endpoint that is tried first. WrongState after `close`."""
+        if self._closed:
+            raise WrongState("the client is closed")
         endpoint = self._endpoints[self._index]
         channel = self._channels.get(endpoint)
         if channel is None:
-            channel = self._channels[endpoint] = Channel(endpoint, self._credentials)
+            channel = self._channels[endpoint] = self._connect(endpoint)
         return channel
 
     def failed(self, channel: Channel) -> None:
@@ -97,11 +101,15 @@ class Channels:
         self._close_if_unused(channel)
 
     async def close(self) -> None:
-        """Close every channel."""
+        """Close every channel; there is none from now on."""
+        self._closed = True
         channels = [*self._channels.values(), *self._retired]
         self._channels.clear()
         self._retired.clear()
         await asyncio.gather(*(channel.close() for channel in channels), *self._closing)
+
+    def _connect(self, endpoint: str) -> Channel:
+        return Channel(endpoint, self._credentials)
 
     def _close_if_unused(self, channel: Channel) -> None:
         if channel in self._retired and channel.streams <= 0:

@@ -19,7 +19,9 @@ from lockstream._context import (
 )
 from lockstream._election import Election
 from lockstream._errors import InvalidArgument, WrongState
+from lockstream._keeper import Keeper
 from lockstream._reads import Reads
+from lockstream._requests import build, say_duration
 from lockstream._session import Session
 from lockstream._watch import LockWatch
 from lockstream.v1 import service_pb2, session_pb2
@@ -51,11 +53,12 @@ class Client(Reads):
         self._channels = channels
         self._options = options
         self._local = local
-        self._sessions: WeakSet[Session] = WeakSet()
+        # One that is forgotten is kept by its timer and its tasks for as long as it does anything.
+        self._keepers: WeakSet[Keeper] = WeakSet()
         self._watches: WeakSet[LockWatch] = WeakSet()
         self._shared: Session | None = None
         self._opening = asyncio.Lock()
-        self._closed = False
+        self._ending: asyncio.Task[None] | None = None
 
     def session(
         self,
@@ -75,7 +78,7 @@ class Client(Reads):
             name: who the client is, for people who read listings.
             metadata: labels for listings.
         """
-        if self._closed:
+        if self._ending is not None:
             raise WrongState("the client is closed")
         options = replace(
             self._options,
@@ -83,9 +86,9 @@ class Client(Reads):
             grace=self._options.grace if grace is None else grace,
             name=self._options.name if name is None else name,
         )
-        session = Session(self._channels, _opening(options, metadata or {}), options)
-        self._sessions.add(session)
-        return session
+        keeper = Keeper(self._channels, _opening(options, metadata or {}), options)
+        self._keepers.add(keeper)
+        return Session(keeper)
 
     def lock(self, name: str, *, cancel_on_loss: bool = True, **options: Unpack[AcquireOptions]) -> LockContext:
         """As `Session.lock`, in the client's own session.
@@ -132,18 +135,12 @@ class Client(Reads):
             after_revision: go on after this revision, `LockWatch.revision` of another watch, instead of beginning with
                 a snapshot.
         """
-        if self._closed:
+        if self._ending is not None:
             raise WrongState("the client is closed")
         if name is not None and prefix is not None:
             raise InvalidArgument("watch one name or a prefix, not both")
-        try:
-            request = service_pb2.WatchLocksRequest(after_revision=after_revision)
-            if name is None:
-                request.prefix = prefix or ""
-            else:
-                request.name = name
-        except (TypeError, ValueError) as error:
-            raise InvalidArgument(f"names are text, revisions are zero or more: {error}") from None
+        names = {"prefix": prefix or ""} if name is None else {"name": name}
+        request = build(service_pb2.WatchLocksRequest, **names, after_revision=after_revision)
         watch = LockWatch(self._channels, self._options, request)
         self._watches.add(watch)
         return watch
@@ -157,15 +154,13 @@ class Client(Reads):
         return Election(name, campaigning, self, lambda: self.watch_locks(name))
 
     async def close(self) -> None:
-        """Close the sessions that are still open, which frees their locks, the watches and the connections."""
-        if self._closed:
-            return
-        self._closed = True
-        await asyncio.gather(*(watch.close() for watch in self._watches))
-        await asyncio.gather(*(session.__aexit__(None, None, None) for session in self._sessions if session.id))
-        await self._channels.close()
-        if self._local is not None:
-            await self._local.stop()
+        """Close the sessions that are still open, which frees their locks, the watches and the connections.
+
+        It goes on when whoever waits for it is cancelled, who may wait again.
+        """
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._end(), name="lockstream end")
+        await asyncio.shield(self._ending)
 
     async def __aenter__(self) -> Client:
         return self
@@ -177,6 +172,13 @@ class Client(Reads):
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+    async def _end(self) -> None:
+        await asyncio.gather(*(watch.close() for watch in self._watches))
+        await asyncio.gather(*(keeper.end() for keeper in self._keepers))
+        await self._channels.close()
+        if self._local is not None:
+            await self._local.stop()
 
     async def shared_session(self) -> Session:
         """The client's own session, opened when first needed and anew after it ended."""
@@ -196,12 +198,7 @@ def _opening(options: Options, metadata: Mapping[str, str]) -> session_pb2.Open:
 
     Heartbeats are always promised: a client that hangs is to lose its locks.
     """
-    try:
-        opening = session_pb2.Open(client_name=options.name, metadata=metadata, heartbeats=True)
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument(f"name and metadata are text: {error}") from None
-    if options.ttl is not None:
-        opening.ttl.FromNanoseconds(round(options.ttl * 1e9))
-    if options.grace is not None:
-        opening.detach_grace.FromNanoseconds(round(options.grace * 1e9))
+    opening = build(session_pb2.Open, client_name=options.name, metadata=metadata, heartbeats=True)
+    say_duration(opening.ttl, "ttl", options.ttl)
+    say_duration(opening.detach_grace, "grace", options.grace)
     return opening

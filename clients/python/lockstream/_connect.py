@@ -100,10 +100,7 @@ def resolve(text: str, stated: ConnectOptions) -> tuple[_dsn.Target, Options]:
         if name not in OPTION_NAMES:
             raise ConfigError(f"unknown option {name!r}: known are {', '.join(sorted(OPTION_NAMES))}")
     chosen: dict[str, Any] = {**target.options, **stated}
-    try:
-        options = Options(**chosen)
-    except TypeError as error:
-        raise ConfigError(f"an option is not of its type: {error}") from None
+    options = Options(**chosen)
     if (options.ca or options.cert) and not target.tls:
         raise ConfigError("options 'ca', 'cert' and 'key' need TLS: use lockstreams://")
     if not options.name:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypedDict, TypeVar
 
 from lockstream._asks import as_parts
 from lockstream._body import Body
-from lockstream._errors import LockstreamError, WrongState
+from lockstream._errors import WrongState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -75,7 +75,7 @@ class LockContext:
     May be used again, but not while it is in use.
     """
 
-    __slots__ = ("_body", "_cancel_on_loss", "_lock", "_name", "_options", "_session")
+    __slots__ = ("_body", "_cancel_on_loss", "_in_use", "_lock", "_name", "_options", "_session")
 
     def __init__(
         self,
@@ -89,14 +89,21 @@ class LockContext:
         self._name = name
         self._options = options
         self._cancel_on_loss = cancel_on_loss
+        self._in_use = False
+        """From the beginning of the wait on."""
         self._lock: Lock | None = None
         self._body: Body | None = None
 
     async def __aenter__(self) -> Lock:
         """Acquire; raises as `Session.acquire`."""
-        if self._lock is not None:
+        if self._in_use:
             raise WrongState(f"this context of lock {self._name!r} is in use; make another")
-        lock = self._lock = await self._acquire(await self._session())
+        self._in_use = True
+        try:
+            lock = self._lock = await self._acquire(await self._session())
+        except BaseException:
+            self._in_use = False
+            raise
         if self._cancel_on_loss:
             self._body = Body(lock)
         return lock
@@ -114,6 +121,7 @@ class LockContext:
         """
         lock, body = self._lock, self._body
         self._lock = self._body = None
+        self._in_use = False
         assert lock is not None  # noqa: S101 - Python leaves only what it entered
         cancelled_by_loss = body is not None and body.leave(exc_type)
         lost = lock.lost.error
@@ -122,8 +130,8 @@ class LockContext:
                 raise lost from exc
         elif exc is None:
             await lock.release()
-        elif lock.held:
-            await _release_quietly(lock)
+        else:
+            await lock.release_after_failure()
 
     async def _acquire(self, session: Session) -> Lock:
         return await session.acquire(self._name, **self._options)
@@ -149,14 +157,6 @@ class LockAllContext(LockContext):
 
     async def _acquire(self, session: Session) -> Lock:
         return await session.acquire_all(self._parts, **self._all_options)
-
-
-async def _release_quietly(lock: Lock) -> None:
-    """Release after the body failed: its exception tells more than a failure to release would."""
-    try:
-        await lock.release()
-    except LockstreamError:
-        return
 
 
 def locked(

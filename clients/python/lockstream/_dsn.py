@@ -26,6 +26,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?")
 _IPV6 = re.compile(r"\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[A-Za-z0-9._-]+)?\]")
+_PORT = re.compile(r"[0-9]{1,5}")
 _MAX_PORT = 65535
 
 
@@ -76,7 +77,7 @@ def _endpoint(text: str) -> str:
         raise ConfigError(f"bad host {host!r} in {text!r}")
     if not colon:
         return f"{host}:{DEFAULT_PORT}"
-    if not (port.isascii() and port.isdecimal() and 0 < int(port) <= _MAX_PORT):
+    if not (_PORT.fullmatch(port) and 0 < int(port) <= _MAX_PORT):
         raise ConfigError(f"bad port {port!r} in {text!r}: it is a number from 1 to {_MAX_PORT}")
     return f"{host}:{int(port)}"
 

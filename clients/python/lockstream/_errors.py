@@ -1,21 +1,14 @@
-"""The exceptions of the client, one for each reason a server can give, and their translation."""
+"""The exceptions of the client, one for each reason a server can give."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
-
-import grpc
-from google.rpc import error_details_pb2, status_pb2
+from typing import TYPE_CHECKING, NamedTuple
 
 from lockstream._reasons import ErrorReason, LossReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-ERROR_DOMAIN = "lockstream.v1"
-_REASON_PREFIX = "ERROR_REASON_"
-_DETAILS_KEY = "grpc-status-details-bin"
 
 
 class LockstreamError(Exception):
@@ -89,7 +82,7 @@ class WrongState(LockstreamError):
 
 
 class WouldBlock(LockstreamError):
-    """The lock is taken and the acquire did not want to wait. Nothing was queued."""
+    """The lock is taken and the acquire did not want to wait. It has no place in the queue."""
 
     reason = ErrorReason.WOULD_BLOCK
     retryable = True
@@ -247,65 +240,3 @@ class HistoryCompacted(LockstreamError):
     """The history from the stated revision on has been compacted away in etcd: begin with a new snapshot."""
 
     reason = ErrorReason.HISTORY_COMPACTED
-
-
-class ErrorTable:
-    """The one table from a server's reason to the exception that is raised for it."""
-
-    classes: ClassVar[dict[ErrorReason, type[LockstreamError]]] = {
-        ErrorReason.INVALID_ARGUMENT: InvalidArgument,
-        ErrorReason.WRONG_STATE: WrongState,
-        ErrorReason.WOULD_BLOCK: WouldBlock,
-        ErrorReason.WAIT_TIMEOUT: WaitTimeout,
-        ErrorReason.CANCELLED: AcquireCancelled,
-        ErrorReason.NOT_HELD: NotHeld,
-        ErrorReason.STALE_TOKEN: StaleToken,
-        ErrorReason.ALREADY_HELD: AlreadyHeld,
-        ErrorReason.ACQUIRE_ID_REUSED: AcquireIdReused,
-        ErrorReason.SESSION_EXPIRED: SessionExpired,
-        ErrorReason.SUPERSEDED: Superseded,
-        ErrorReason.BAD_RESUME_TOKEN: BadResumeToken,
-        ErrorReason.QUOTA_EXCEEDED: QuotaExceeded,
-        ErrorReason.SLOW_CONSUMER: SlowConsumer,
-        ErrorReason.STORE_UNAVAILABLE: StoreUnavailable,
-        ErrorReason.DRAINING: ServerDraining,
-        ErrorReason.NOT_FOUND: NotFound,
-        ErrorReason.INTERNAL: ServerDefect,
-        ErrorReason.REMOVED_EXTERNALLY: RemovedExternally,
-        ErrorReason.LIMIT_MISMATCH: LimitMismatch,
-        ErrorReason.UPGRADE_CONFLICT: UpgradeConflict,
-        ErrorReason.DEADLOCK: Deadlock,
-        ErrorReason.HISTORY_COMPACTED: HistoryCompacted,
-    }
-
-
-def from_status(status: status_pb2.Status) -> LockstreamError:
-    """The exception for an error of the protocol.
-
-    One without a reason we know is a `ProtocolError`.
-    """
-    info = error_details_pb2.ErrorInfo()
-    for detail in status.details:
-        if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
-            return _from_info(info, status.message)
-    return ProtocolError(f"error {status.code} without a reason: {status.message}")
-
-
-def from_rpc(error: grpc.aio.AioRpcError) -> LockstreamError:
-    """The exception for a call that failed, whether the server or the transport failed it."""
-    for key, value in error.trailing_metadata() or ():
-        if key == _DETAILS_KEY and isinstance(value, bytes):
-            return from_status(status_pb2.Status.FromString(value))
-    message = f"{error.code().name}: {error.details()}"
-    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-        return ServerUnavailable(message)
-    return ProtocolError(message)
-
-
-def _from_info(info: error_details_pb2.ErrorInfo, message: str) -> LockstreamError:
-    try:
-        reason = ErrorReason[info.reason.removeprefix(_REASON_PREFIX)]
-    except KeyError:
-        # A newer server has reasons this client does not; its own word on retrying still counts.
-        return LockstreamError(f"{info.reason}: {message}", dict(info.metadata))
-    return ErrorTable.classes[reason](message, dict(info.metadata))

@@ -12,11 +12,11 @@ from lockstream._errors import (
     ServerDraining,
     SessionExpired,
     Superseded,
-    from_status,
 )
 from lockstream._ledger import Ledger
 from lockstream._link import ACQUIRE, CHANGE, OPERATION_BITS, OPERATION_MASK, RELEASE, SESSION, Link
 from lockstream._reasons import LossNotice, LossReason
+from lockstream._translation import from_status
 
 if TYPE_CHECKING:
     from google.rpc import status_pb2
@@ -38,7 +38,7 @@ def read(ledger: Ledger, link: Link, frame: session_pb2.SessionResponse, now: fl
             elif not link.attached.done():
                 _greeting(ledger, link, response.reply, now)
         elif link is ledger.link:
-            _event(ledger, response.event)
+            _event(ledger, response.event, now)
 
 
 def _greeting(ledger: Ledger, link: Link, reply: session_pb2.Reply, now: float) -> None:
@@ -79,7 +79,7 @@ def _reply(ledger: Ledger, reply: session_pb2.Reply) -> None:
             pass  # an outcome of a newer protocol: nothing that concerns a claim
 
 
-def _event(ledger: Ledger, event: session_pb2.Event) -> None:
+def _event(ledger: Ledger, event: session_pb2.Event, now: float) -> None:
     match event.WhichOneof("event"):
         case "granted":
             ledger.grant(event.granted.acquire_id, event.granted.token)
@@ -96,7 +96,7 @@ def _event(ledger: Ledger, event: session_pb2.Event) -> None:
         case "jeopardy":
             ledger.in_jeopardy = True
         case "safe":
-            ledger.in_jeopardy = False
+            ledger.out_of_jeopardy(now)
         case "draining":
             ledger.drain()
         case "session_ended":
@@ -143,7 +143,7 @@ def _failed(ledger: Ledger, request_id: int, status: status_pb2.Status) -> None:
     elif isinstance(error, ServerDraining):
         ledger.drain()  # what was asked stands, and is asked again after the resume
     elif operation == SESSION:
-        _session_request_failed(ledger)
+        _session_request_failed(ledger, request_id, error)
     elif operation == CHANGE:
         ledger.changes.fail(subject, error)
     elif (claim := ledger.claims.get(subject)) is not None:
@@ -167,12 +167,15 @@ def _claim_request_failed(ledger: Ledger, operation: int, claim: Claim, error: L
         ledger.finish(claim)
 
 
-def _session_request_failed(ledger: Ledger) -> None:
+def _session_request_failed(ledger: Ledger, request_id: int, error: LockstreamError) -> None:
     """A heartbeat or a close failed: the stream lives, but nothing is proven."""
-    if ledger.closing is not None:
-        ledger.closed()
-    elif ledger.link is not None:
-        ledger.link.heartbeat_open = False
+    link = ledger.link
+    if link is None:
+        pass  # it was left by what came before in this frame
+    elif request_id == link.close_id:
+        ledger.closed(error)
+    else:
+        link.heartbeat_open = False
 
 
 def _loss_reason(number: int) -> LossReason:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lockstream import _frames
 from lockstream._backoff import Backoff
+from lockstream._clock import Clock
 from lockstream._errors import (
     BadResumeToken,
     InvalidArgument,
@@ -20,11 +21,13 @@ from lockstream._errors import (
     ServerUnavailable,
     SessionExpired,
     Superseded,
+    WaitTimeout,
     WrongState,
 )
 from lockstream._ledger import Ledger
 from lockstream._link import Link
 from lockstream._reasons import LossReason
+from lockstream._standing import SETTLED
 from lockstream._stream import Stream
 
 if TYPE_CHECKING:
@@ -52,29 +55,28 @@ class Keeper:
 
     def __init__(self, channels: Channels, opening: session_pb2.Open, options: Options) -> None:
         self.loop = asyncio.get_running_loop()
+        self.clock = Clock(self.loop)
         self.ledger = Ledger(opening, new_future=self.loop.create_future, on_change=self._on_change)
         self._channels = channels
         self._options = options
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
         self._stream: Stream | None = None
+        self._trying: Link | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
-        """Open the session at one of the endpoints, within the connect timeout.
-
-        `async with` does this. Raises what the last attempt raised, such as ServerUnavailable.
-        """
+        """Open the session at one of the endpoints. Raises what the last attempt within the connect timeout raised."""
         if self.ledger.session_id:
             raise WrongState("the session was opened already")
-        if self.ledger.ended is not None:
-            raise self.ledger.end_error()
         deadline = self.loop.time() + self._options.connect_timeout
         share = self._options.connect_timeout / len(self._channels)
         backoff = self._backoff()
         answer: LockstreamError | None = None
         while True:
+            if self.ledger.ended is not None:
+                raise self.ledger.end_error()
             try:
                 self._stream = await self._try(min(share, deadline - self.loop.time()))
                 break
@@ -86,12 +88,12 @@ class Keeper:
                 if self.loop.time() + pause >= deadline:
                     # What a server said tells more than that none said anything in the time that was left.
                     raise (answer or error) from None
-                await asyncio.sleep(pause)
+                await self._pause(pause)
         self._task = self.loop.create_task(self._keep(), name="lockstream session")
         self.arm()
 
     async def close(self) -> None:
-        """End the session: every lock and queue place is free on return.
+        """End the session: every lock and queue place is free on return, unless no server could do that in time.
 
         A second close is WrongState.
         """
@@ -99,14 +101,34 @@ class Keeper:
             raise WrongState("the session is not open")
         try:
             answer = self.ledger.close()
-            self._closing.set()
-            self._changed.set()
+        except LockstreamError:
+            await self.end()
+            raise
+        self._closing.set()
+        self._changed.set()
+        try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await answer
         except TimeoutError:
-            self._unheard()
+            self._unheard("no server answered")
+        except LockstreamError as error:
+            self._unheard(error)
         finally:
             await self.stop()
+
+    async def end(self) -> None:
+        """Leave nothing behind, however the session stands: one that is being opened is not opened any more."""
+        ledger = self.ledger
+        if ledger.session_id and ledger.ended is None:
+            await self.close()
+            return
+        if ledger.closing is not None:
+            await asyncio.wait((ledger.closing,), timeout=CLOSE_TIMEOUT)  # somebody else closes it
+        ledger.end(WrongState("the session was closed before it was open"), LossReason.LEASE_EXPIRED)
+        self._closing.set()
+        if self._trying is not None and not self._trying.attached.done():
+            self._trying.attached.set_exception(ledger.end_error())
+        await self.stop()
 
     async def granted(self, claim: Claim) -> None:
         """Wait for the grant of a claim. A caller who is cancelled, or gets an error, leaves nothing behind."""
@@ -115,16 +137,28 @@ class Keeper:
             self.arm()
         try:
             await claim.answer
-            ledger.confirm(claim, self.loop.time())
+            ledger.confirm(claim, self.clock.time())
         except BaseException:
             ledger.abandon(claim)
             raise
 
-    async def departed(self, names: Iterable[str], owner: str) -> None:
-        """Wait until whatever the owner gave up of these names is gone, so that it can ask for them again."""
-        departures = self.ledger.departures
-        while departures and (leaving := departures.first(names, owner)) is not None:
-            await asyncio.wait((leaving.answer,))
+    async def departed(self, names: Iterable[str], owner: str, *, since: float, wait: float | None) -> float:
+        """The moment, `since` or later, at which whatever the owner gave up of these names is gone.
+
+        So that it can ask for them again. This is a part of that wait, which counts from `since`: WaitTimeout when it
+        is over. For a try it may take as long as an answer, and no time without a server: ServerUnavailable.
+        """
+        ledger, now = self.ledger, since
+        while (leaving := ledger.departures.first(names, owner)) is not None:
+            ledger.check_try(wait)
+            limit = None if wait is None else since + (wait or ledger.heartbeat_interval) - now
+            gone, _ = await asyncio.wait((leaving.answer,), timeout=limit)
+            if not gone and wait:
+                raise WaitTimeout(f"lock {leaving.name!r} was not granted within {wait:g} s")
+            if not gone:
+                raise ServerUnavailable("the server did not answer in time", SETTLED)
+            now = self.clock.time()
+        return now
 
     async def _keep(self) -> None:
         """See that a stream speaks for the session, until it ends."""
@@ -152,7 +186,7 @@ class Keeper:
         while True:
             farewell = self._closing.is_set()
             try:
-                limit = min(ledger.heartbeat_interval, ledger.deadline - self.loop.time())
+                limit = min(ledger.heartbeat_interval, ledger.deadline - self.clock.time())
                 self._stream = await self._try(limit)
             except FINAL_ERRORS as error:
                 superseded = isinstance(error, Superseded)
@@ -166,7 +200,7 @@ class Keeper:
                         return  # the stream that was to be left answers the close
                     farewells += 1
                     if farewells == len(self._channels):
-                        self._unheard()
+                        self._unheard(error)
                         ledger.closed()
                         return
                 await self._pause(backoff.next())
@@ -179,8 +213,8 @@ class Keeper:
     async def _try(self, limit: float) -> Stream:
         """Open or resume at the endpoint whose turn it is, within `limit` seconds."""
         channel = self._channels.current()
-        link = Link(self.loop.create_future())
-        self.ledger.greet(link, self.loop.time())
+        link = self._trying = Link(self.loop.create_future())
+        self.ledger.greet(link, self.clock.time())
         stream = Stream(channel, link, self._receive, self._stream_ended)
         try:
             async with asyncio.timeout(limit):
@@ -197,7 +231,7 @@ class Keeper:
         return stream
 
     def _abort(self, stream: Stream, *, answered: bool) -> None:
-        self.ledger.drop(stream.link, self.loop.time(), answered=answered)
+        self.ledger.drop(stream.link, self.clock.time(), answered=answered)
         stream.close()
 
     async def _pause(self, seconds: float) -> None:
@@ -206,14 +240,14 @@ class Keeper:
             async with asyncio.timeout(seconds):
                 await self._closing.wait()
 
-    def _unheard(self) -> None:
-        _log.warning("session %s: no server answered the close; it ends by its TTL", self.ledger.session_id)
+    def _unheard(self, why: object) -> None:
+        _log.warning("session %s was not closed, and ends by its TTL: %s", self.ledger.session_id, why)
 
     def _backoff(self) -> Backoff:
         return Backoff(self._options.backoff_min, self._options.backoff_max)
 
     def _receive(self, link: Link, frame: session_pb2.SessionResponse) -> None:
-        _frames.read(self.ledger, link, frame, self.loop.time())
+        _frames.read(self.ledger, link, frame, self.clock.time())
 
     def _stream_ended(self, stream: Stream) -> None:
         self._channels.left(stream.channel)
@@ -222,7 +256,7 @@ class Keeper:
             error = stream.error or ServerUnavailable("the server ended the stream")
             attached.set_exception(error)
         elif not stream.closed:
-            self.ledger.drop(stream.link, self.loop.time(), answered=True)
+            self.ledger.drop(stream.link, self.clock.time(), answered=True)
 
     def _on_change(self) -> None:
         self._changed.set()
@@ -240,7 +274,7 @@ class Keeper:
         self._disarm()
         due = self.ledger.due()
         if self.ledger.ended is None and due < math.inf:
-            self._timer = self.loop.call_at(due, self._tick)
+            self._timer = self.loop.call_at(self.clock.timer(due), self._tick)
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -248,7 +282,7 @@ class Keeper:
             self._timer = None
 
     def _tick(self) -> None:
-        self.ledger.tick(self.loop.time())
+        self.ledger.tick(self.clock.time())
         self.arm()
 
     async def stop(self) -> None:

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 from lockstream._asks import ask_upgrade, say_yield
 from lockstream._book import HELD, QUEUED, RELEASING
 from lockstream._claims import Claim
-from lockstream._errors import NotHeld, SessionExpired, WrongState
+from lockstream._errors import NotHeld, ServerUnavailable, SessionExpired, WrongState
 from lockstream._reasons import LossNotice, LossReason
-from lockstream._standing import Standing
+from lockstream._standing import SETTLED, Standing
 
 if TYPE_CHECKING:
     from asyncio import Future
 
     from lockstream._asks import Ask
+    from lockstream._errors import LockstreamError
     from lockstream._hold import Hold
     from lockstream.v1 import session_pb2
 
@@ -30,23 +31,32 @@ if TYPE_CHECKING:
 class Ledger(Standing):
     """What the callers of one session want: each wish is noted, and said to the server if it can hear."""
 
-    def acquire(self, ask: Ask, now: float, *, wait: float | None) -> Claim:
-        """Ask for a lock. The claim's `answer` is its grant. Raises what ended the session."""
+    def acquire(self, ask: Ask, now: float, *, wait: float | None, since: float | None = None) -> Claim:
+        """Ask for a lock. The claim's `answer` is its grant. The wait counts from `since`; `now` unless stated.
+
+        Raises what ended the session, and ServerUnavailable as `check_try`.
+        """
         if self.ended is not None or now >= self.deadline or not self.session_id:
             self.expire(now)
             raise self.end_error()
+        self.check_try(wait)
         self.last_acquire_id += 1
         claim = Claim(
             self.last_acquire_id,
             ask,
             self._new_future(),
             wait=wait,
-            until=now + wait if wait else None,
+            until=(now if since is None else since) + wait if wait else None,
         )
-        self.claims[claim.acquire_id] = claim
         if self.link is not None:
             self.link.acquire(claim, now)
+        self.claims[claim.acquire_id] = claim
         return claim
+
+    def check_try(self, wait: float | None) -> None:
+        """ServerUnavailable for what is not to wait at all, when no stream leads to a server."""
+        if wait == 0 and self.link is None:
+            raise ServerUnavailable("no server can be asked at the moment", SETTLED)
 
     def confirm(self, claim: Claim, now: float) -> None:
         """Make a granted claim the one that counts of its lock, at the moment it is handed out.
@@ -72,10 +82,10 @@ class Ledger(Standing):
             self._release(claim)
             self.abandon(claim)
 
-    def upgrade(self, hold: Hold, now: float, *, wait: float | None) -> Claim:
-        """Ask for a shared hold to become exclusive; it stands meanwhile. The claim's `answer` is the grant."""
+    def upgrade(self, hold: Hold, now: float, *, wait: float | None, since: float | None = None) -> Claim:
+        """Ask for a shared hold to become exclusive; it stands meanwhile. Else as `acquire`."""
         self.prepare_upgrade(hold, now)
-        claim = self.acquire(ask_upgrade(hold.top), now, wait=wait)
+        claim = self.acquire(ask_upgrade(hold.top), now, wait=wait, since=since)
         claim.join(hold)
         return claim
 
@@ -123,10 +133,14 @@ class Ledger(Standing):
         self.end_claims(SessionExpired("the session was closed"), LossNotice(LossReason.LEASE_EXPIRED))
         return self.closing
 
-    def closed(self) -> None:
-        """The server has closed the session, or nobody can ask it to any more."""
-        if self.closing is not None and not self.closing.done():
+    def closed(self, error: LockstreamError | None = None) -> None:
+        """The server has closed the session, or could not because of this, or nobody can ask it to any more."""
+        if self.closing is None or self.closing.done():
+            return
+        if error is None:
             self.closing.set_result(None)
+        else:
+            self.closing.set_exception(error)
 
     def _check(self, hold: Hold, now: float) -> None:
         if now >= self.deadline:

@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 MAX_FRAME_REQUESTS = 1024
 """Requests in one frame, at the most: a bound of the protocol."""
 
-MAX_FRAME_EXTRA_BYTES = 131_072
-"""Bytes of requests which say more than a name and an owner, in one frame.
+MAX_FRAME_BYTES = 1_048_576
+"""Bytes of one frame, at the most: as many as every server takes."""
 
-Together with as many plain requests as a frame may have this stays below the megabyte that servers take.
+MAX_PLAIN_BYTES = 832
+"""What is counted for a request which says no more than a name and an owner.
+
+It is the most that one can have. To measure each would cost more than what it saves in frames.
 """
+
+MAX_ADDED_BYTES = 64
+"""The most that numbers and a wait add to a request which was made before."""
 
 # A request_id says what it is about, so that a reply finds its claim with no table of requests: the
 # acquire_id (or a count of changes, or of session requests) in the upper bits, the operation in the lower ones.
@@ -40,11 +46,12 @@ class Link:
     """
 
     __slots__ = (
-        "_extra_bytes",
+        "_bytes",
         "_frames",
         "_room",
         "_serial",
         "attached",
+        "close_id",
         "greeted_at",
         "heartbeat_at",
         "heartbeat_open",
@@ -59,11 +66,13 @@ class Link:
         """When the lease was last asked after on this stream, by a heartbeat or by the greeting."""
         self.heartbeat_open = False
         """Whether the reply to the last heartbeat is still to come."""
+        self.close_id: int | None = None
+        """The request_id of the close, by which its reply is told from that to a heartbeat."""
         self.idle = False
         self.wake: Callable[[], None] = lambda: None
         self._frames: deque[session_pb2.SessionRequest] = deque()
         self._room = 0
-        self._extra_bytes = 0
+        self._bytes = 0
         self._serial = 0
 
     def take(self) -> session_pb2.SessionRequest | None:
@@ -138,7 +147,9 @@ class Link:
 
     def close(self) -> None:
         """End the session."""
-        self._add_session_request().close.SetInParent()
+        request = self._add_session_request()
+        request.close.SetInParent()
+        self.close_id = request.request_id
 
     def _add_session_request(self) -> session_pb2.Request:
         request = self._add()
@@ -147,20 +158,18 @@ class Link:
         return request
 
     def _add_copy(self, message: session_pb2.Request) -> session_pb2.Request:
-        size = message.ByteSize()
-        if self._extra_bytes < size:
-            self._room = 0
-        request = self._add()
-        self._extra_bytes -= size
+        request = self._add(message.ByteSize() + MAX_ADDED_BYTES)
         request.MergeFrom(message)
         return request
 
-    def _add(self) -> session_pb2.Request:
-        if self._room == 0:
+    def _add(self, size: int = MAX_PLAIN_BYTES) -> session_pb2.Request:
+        """A new request, which will have this many bytes at the most, in a frame that has room for it."""
+        if self._room == 0 or self._bytes < size:
             self._frames.append(session_pb2.SessionRequest())
             self._room = MAX_FRAME_REQUESTS
-            self._extra_bytes = MAX_FRAME_EXTRA_BYTES
+            self._bytes = MAX_FRAME_BYTES
         self._room -= 1
+        self._bytes -= size
         if self.idle:
             self.idle = False
             self.wake()

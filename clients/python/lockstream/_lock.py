@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lockstream._asks import checked_wait, say_downgrade, say_value
 from lockstream._claims import ClaimState
+from lockstream._errors import LockstreamError
 from lockstream._reasons import LossNotice, LossReason
 
 if TYPE_CHECKING:
@@ -183,16 +185,17 @@ class Lock:
         Raises:
             UpgradeConflict: a writer or another upgrade waits already: release the lock and acquire it exclusively.
             WouldBlock: others share it, and `wait` is 0.
+            ServerUnavailable: no server is there to be asked, and `wait` is 0.
             WaitTimeout: others shared it for longer than `wait`.
             LockLost: the lock was lost before, or meanwhile.
             NotHeld: it was released before, or meanwhile.
             WrongState: it is not shared, or an upgrade is under way.
         """
-        wait = checked_wait(wait)
         hold, keeper = self._hold, self._keeper
-        keeper.ledger.prepare_upgrade(hold, keeper.loop.time())
-        await keeper.departed(self.names, self.owner)
-        await keeper.granted(keeper.ledger.upgrade(hold, keeper.loop.time(), wait=wait))
+        wait, since = checked_wait(wait), keeper.clock.time()
+        keeper.ledger.prepare_upgrade(hold, since)
+        now = await keeper.departed(self.names, self.owner, since=since, wait=wait)
+        await keeper.granted(keeper.ledger.upgrade(hold, now, since=since, wait=wait))
 
     async def downgrade(self) -> None:
         """Make an exclusive lock shared; it keeps its token. On return the readers that waited behind it have joined.
@@ -233,13 +236,25 @@ class Lock:
             self._entered -= 1
             return
         hold, ledger = self._hold, self._keeper.ledger
-        answer = ledger.release(hold, self._keeper.loop.time())
+        answer = ledger.release(hold, self._keeper.clock.time())
         hold.tell(None)
         try:
             await answer
         except BaseException:
             ledger.forsake(hold)
             raise
+
+    async def release_after_failure(self) -> None:
+        """Give the lock up, if it is held, on the way out of a body that failed: what it raised tells more than this.
+
+        The server's answer is awaited for as long as one should take, and not at all when no server can be told at the
+        moment; the release takes place nevertheless.
+        """
+        if self.held:
+            ledger = self._keeper.ledger
+            with suppress(LockstreamError, TimeoutError):
+                async with asyncio.timeout(0 if ledger.link is None else ledger.heartbeat_interval):
+                    await self.release()
 
     def enter(self) -> None:
         """Hold the lock once more: it takes one `release` more to give it up. See `reentrant` of `Session.acquire`."""
@@ -255,7 +270,7 @@ class Lock:
         self._hold.listeners.remove(listener)
 
     def _change(self, request: session_pb2.Request) -> asyncio.Future[None]:
-        return self._keeper.ledger.change(self._hold, request, self._keeper.loop.time())
+        return self._keeper.ledger.change(self._hold, request, self._keeper.clock.time())
 
     def __repr__(self) -> str:
         top = self._hold.top

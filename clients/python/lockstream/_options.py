@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
 from lockstream._errors import ConfigError
+
+MAX_DURATION = 1e9
+"""Seconds of any duration, at the most: thirty years. Calls of gRPC that may take three hundred years hang."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,19 +40,33 @@ class Options:
     """File with the private key of `cert`."""
 
     def __post_init__(self) -> None:
-        """ConfigError for a value out of range, naming it."""
-        for option in ("ttl", "connect_timeout", "backoff_min", "backoff_max"):
-            value = getattr(self, option)
-            if value is not None and not 0 < value < math.inf:
-                raise ConfigError(f"option {option!r} must be more than zero, not {value}")
-        if self.grace is not None and not 0 <= self.grace < math.inf:
-            raise ConfigError(f"option 'grace' must be zero or more, not {self.grace}")
+        """ConfigError for a value that is of another type or out of range, naming it."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None or field.name not in _OPTIONAL:
+                _check(field.name, value)
         if self.backoff_min > self.backoff_max:
             raise ConfigError("option 'backoff_min' is more than option 'backoff_max'")
         if (self.cert is None) != (self.key is None):
             raise ConfigError("options 'cert' and 'key' go together")
 
 
+def _check(option: str, value: object) -> None:
+    if option not in DURATIONS:
+        if not isinstance(value, str):
+            raise ConfigError(f"option {option!r} must be a text, not {value!r}")
+    elif not isinstance(value, int | float) or isinstance(value, bool):
+        raise ConfigError(f"option {option!r} must be a number of seconds, not {value!r}")
+    elif option == "grace" and not value >= 0:
+        raise ConfigError(f"option 'grace' must be zero or more, not {value}")
+    elif option != "grace" and not value > 0:
+        raise ConfigError(f"option {option!r} must be more than zero, not {value}")
+    elif value > MAX_DURATION:
+        raise ConfigError(f"option {option!r} must be {MAX_DURATION:.0f} s at the most, not {value}")
+
+
 DURATIONS = frozenset({"ttl", "grace", "connect_timeout", "backoff_min", "backoff_max"})
+_OPTIONAL = frozenset({"ttl", "grace", "ca", "cert", "key"})
+"""Those which may be None."""
 TLS_OPTIONS = frozenset({"ca", "cert", "key"})
 OPTION_NAMES = frozenset(field.name for field in fields(Options))

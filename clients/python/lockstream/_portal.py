@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lockstream._errors import WrongState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
 T = TypeVar("T")
 
@@ -46,8 +47,7 @@ class Portal:
         if it had a result already, `undo` is run with it. WrongState once the portal is closed, and on the
         loop's own thread, which would wait for itself.
         """
-        if threading.current_thread() is self._thread:
-            raise WrongState("a callback must not wait for the client that calls it: let another thread do this")
+        self._check_thread()
         call = _Call(function, undo)
         try:
             if self._post(call.start):
@@ -58,9 +58,23 @@ class Portal:
         raise WrongState("the client is closed")
 
     def close(self) -> None:
-        """End the loop: calls that still block fail with WrongState."""
+        """End the loop: calls that still block fail with WrongState. So does this on the loop's own thread."""
+        self._check_thread()
         if self._post(self._loop.stop, last=True):
             self._thread.join()
+
+    @contextmanager
+    def unless_closed(self) -> Iterator[None]:
+        """Pass over the WrongState of what is of no use after the end."""
+        try:
+            yield
+        except WrongState:
+            if not self._closed:
+                raise
+
+    def _check_thread(self) -> None:
+        if threading.current_thread() is self._thread:
+            raise WrongState("a callback must not wait for the client that calls it: let another thread do this")
 
     def _post(self, callback: Callable[[], None], *, last: bool = False) -> bool:
         """Have the loop call something. False if it takes nothing any more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from lockstream._errors import HistoryCompacted
+from lockstream._requests import build
 from lockstream._views import (
     EvictionView,
     LockView,
@@ -35,7 +36,8 @@ Page = TypeVar("Page", service_pb2.ListLocksResponse, service_pb2.ListSessionsRe
 class Reads:
     """What a client can look up.
 
-    Every method raises a LockstreamError when no endpoint answers in time.
+    Every method raises InvalidArgument for what no request can say, and another LockstreamError when no endpoint
+    answers in time.
     """
 
     def __init__(self, calls: Calls) -> None:
@@ -43,7 +45,7 @@ class Reads:
 
     async def get_lock(self, name: str, *, linearizable: bool = False) -> LockView:
         """One lock, by the answering server's view or, `linearizable`, by etcd's newest state."""
-        request = service_pb2.GetLockRequest(name=name, linearizable=linearizable)
+        request = build(service_pb2.GetLockRequest, name=name, linearizable=linearizable)
         response = await self._calls.make(lambda channel, limit: channel.stub.GetLock(request, timeout=limit))
         return lock_view(response.lock, response.revision)
 
@@ -58,8 +60,13 @@ class Reads:
             contended: only locks for which somebody waits.
             session_id: only locks that this session holds or awaits.
         """
-        request = service_pb2.ListLocksRequest(
-            prefix=prefix, page_size=PAGE_SIZE, held=held, contended=contended, session_id=session_id
+        request = build(
+            service_pb2.ListLocksRequest,
+            prefix=prefix,
+            page_size=PAGE_SIZE,
+            held=held,
+            contended=contended,
+            session_id=session_id,
         )
         pages = await self._pages(request, lambda channel, limit: channel.stub.ListLocks(request, timeout=limit))
         return [lock_view(lock, page.revision) for page in pages for lock in page.locks]
@@ -73,13 +80,13 @@ class Reads:
 
         What guards something can learn from it how far it has to have seen, after a restart for instance.
         """
-        request = service_pb2.CheckTokenRequest(name=name, token=token)
+        request = build(service_pb2.CheckTokenRequest, name=name, token=token)
         response = await self._calls.make(lambda channel, limit: channel.stub.CheckToken(request, timeout=limit))
         return TokenView(held=response.held, highest_token=response.highest_token, revision=response.revision)
 
     async def get_session(self, session_id: str) -> SessionView:
         """One session; NotFound when there is none."""
-        request = service_pb2.GetSessionRequest(session_id=session_id)
+        request = build(service_pb2.GetSessionRequest, session_id=session_id)
         response = await self._calls.make(lambda channel, limit: channel.stub.GetSession(request, timeout=limit))
         return session_view(response.session, response.revision)
 
@@ -90,7 +97,7 @@ class Reads:
             client_name: only sessions whose client gave itself this name.
             server: only sessions attached to this server, or last attached to it.
         """
-        request = service_pb2.ListSessionsRequest(page_size=PAGE_SIZE, client_name=client_name, server=server)
+        request = build(service_pb2.ListSessionsRequest, page_size=PAGE_SIZE, client_name=client_name, server=server)
         pages = await self._pages(request, lambda channel, limit: channel.stub.ListSessions(request, timeout=limit))
         return [session_view(session, page.revision) for page in pages for session in page.sessions]
 
@@ -101,7 +108,7 @@ class Reads:
             name: only evictions from this lock.
             session_id: only evictions of this session.
         """
-        request = service_pb2.ListEvictionsRequest(name=name, session_id=session_id)
+        request = build(service_pb2.ListEvictionsRequest, name=name, session_id=session_id)
         response = await self._calls.make(lambda channel, limit: channel.stub.ListEvictions(request, timeout=limit))
         return [eviction_view(eviction) for eviction in response.evictions]
 

@@ -14,27 +14,24 @@ from lockstream._context import (
     SemaphoreOptions,
     locked,
 )
-from lockstream._errors import InvalidArgument, LockstreamError, WouldBlock, WrongState
-from lockstream._keeper import Keeper
+from lockstream._errors import InvalidArgument, WouldBlock, WrongState
+from lockstream._lease import Lease
 from lockstream._lock import Lock
 from lockstream._owners import Owners
 from lockstream._reentry import Reentries
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
-    from types import TracebackType
 
     from lockstream._asks import Ask
-    from lockstream._channels import Channels
-    from lockstream._options import Options
+    from lockstream._keeper import Keeper
     from lockstream._reasons import LossReason
-    from lockstream.v1 import session_pb2
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Session:
+class Session(Lease):
     """One session, to be used as `async with client.session() as session`.
 
     Locks are held for as long as the session lives. It outlives broken connections: the client goes
@@ -42,69 +39,10 @@ class Session:
     its lease lives; then every lock is lost and whoever waits gets `SessionExpired`.
     """
 
-    def __init__(self, channels: Channels, opening: session_pb2.Open, options: Options) -> None:
-        self._keeper = Keeper(channels, opening, options)
-        self._ledger = self._keeper.ledger
-        self._loop = self._keeper.loop
+    def __init__(self, keeper: Keeper) -> None:
+        super().__init__(keeper)
         self._owners = Owners("task")
         self._reentries = Reentries()
-
-    # What it is.
-
-    @property
-    def id(self) -> str:
-        """The session's name in the service: 16 hexadecimal digits. Empty before it is open."""
-        return self._ledger.session_id
-
-    @property
-    def ttl(self) -> float:
-        """The granted TTL in seconds."""
-        return self._ledger.ttl
-
-    @property
-    def grace(self) -> float:
-        """How many seconds the session is kept when its stream breaks."""
-        return self._ledger.grace
-
-    @property
-    def server(self) -> str:
-        """The server it was attached to last, as that calls itself."""
-        return self._ledger.server
-
-    @property
-    def generation(self) -> int:
-        """How often it was attached, from 1."""
-        return self._ledger.generation
-
-    @property
-    def attached(self) -> bool:
-        """Whether a stream speaks for the session at the moment.
-
-        Detached, it still has its locks.
-        """
-        return self._ledger.link is not None
-
-    @property
-    def in_jeopardy(self) -> bool:
-        """Whether the server said that it cannot prove the lease at the moment."""
-        return self._ledger.in_jeopardy
-
-    @property
-    def ended(self) -> LockstreamError | None:
-        """What ended the session, or None while it lives."""
-        return self._ledger.ended
-
-    @property
-    def remaining(self) -> float:
-        """For how many seconds from now the lease is proven.
-
-        Not more than zero: nothing is held. For any thread.
-        """
-        if self._ledger.ended is not None:
-            return 0.0
-        return self._ledger.deadline - self._loop.time()
-
-    # Locks.
 
     async def acquire(
         self,
@@ -153,6 +91,7 @@ class Session:
 
         Raises:
             WouldBlock: it is not free, and `wait` is 0.
+            ServerUnavailable: no server is there to be asked, and `wait` is 0.
             WaitTimeout: it was not granted within `wait`.
             AlreadyHeld: the owner holds or awaits it already.
             Deadlock: its owner and others would wait for each other for ever.
@@ -216,7 +155,7 @@ class Session:
         return await self._acquire(ask, wait, on_wait, on_lost, on_yield)
 
     async def try_lock(self, name: str, *, shared: bool = False) -> Lock | None:
-        """Acquire a lock if it is free, or return None at once."""
+        """Acquire a lock if it is free, or return None at once. ServerUnavailable when nobody can tell."""
         try:
             return await self.acquire(name, shared=shared, wait=0)
         except WouldBlock:
@@ -274,40 +213,6 @@ class Session:
         lock = await self.acquire(name, wait=wait)
         await lock.release()
 
-    # Its life.
-
-    async def open(self) -> None:
-        """Open the session at one of the endpoints, within the connect timeout.
-
-        `async with` does this. Raises what the last attempt raised, such as ServerUnavailable.
-        """
-        await self._keeper.open()
-
-    async def close(self) -> None:
-        """End the session: every lock and queue place is free on return.
-
-        A second close is WrongState.
-        """
-        await self._keeper.close()
-
-    async def __aenter__(self) -> Session:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._ledger.ended is None:
-            await self.close()
-        else:
-            await self._keeper.stop()
-
-    def __repr__(self) -> str:
-        return f"<Session {self._ledger!r} server={self.server!r}>"
-
     async def _itself(self) -> Session:
         return self
 
@@ -320,10 +225,9 @@ class Session:
         on_yield: Callable[[Lock, float | None], object] | None,
     ) -> Lock:
         keeper, ledger = self._keeper, self._ledger
-        wait = checked_wait(wait)
-        if ledger.departures:
-            await keeper.departed(ask.names, ask.owner)
-        claim = ledger.acquire(ask, self._loop.time(), wait=wait)
+        wait, since = checked_wait(wait), keeper.clock.time()
+        now = await keeper.departed(ask.names, ask.owner, since=since, wait=wait) if ledger.departures else since
+        claim = ledger.acquire(ask, now, since=since, wait=wait)
         lock = Lock(self, keeper, claim.hold)
         if on_wait is not None:
             claim.on_wait = lambda position: self._call_soon(on_wait, position)
@@ -342,4 +246,4 @@ class Session:
 
         What it raises goes to the loop's exception handler.
         """
-        self._loop.call_soon(callback, *args)
+        self._keeper.loop.call_soon(callback, *args)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lockstream._book import ASKED, QUEUED, Book, again
 from lockstream._claims import Claim, ClaimState
 from lockstream._durations import seconds
-from lockstream._errors import LockstreamError, SessionExpired, WaitTimeout, WrongState
+from lockstream._errors import LockstreamError, ServerUnavailable, SessionExpired, WaitTimeout, WrongState
 from lockstream._reasons import LossNotice, LossReason
 
 if TYPE_CHECKING:
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 HEARTBEATS_PER_TTL = 3
 
+SETTLED = {"outcome_settled": "true"}
+"""What is added to an error that this client came to by itself, before anybody was asked."""
 UNSETTLED = {"outcome_settled": "false"}
-"""What is added to an error that this client came to by itself, while etcd may still have the entry."""
+"""Likewise, while etcd may still have the entry."""
 
 
 class Standing(Book):
@@ -102,10 +104,13 @@ class Standing(Book):
     def detach(self, since: float) -> None:
         """No stream speaks for the session since that moment.
 
-        The server frees it when its grace is over, so nothing is believed for longer than that.
+        The server frees it when its grace is over, so nothing is believed for longer than that. Who only tries does not
+        wait for another stream.
         """
         self.deadline = min(self.deadline, since + self.grace)
         self._leave_link()
+        for claim in [claim for claim in self.claims.values() if claim.state is ASKED and claim.wait == 0]:
+            self.give_up(claim, ServerUnavailable("the stream broke before the server answered", UNSETTLED))
 
     def _leave_link(self) -> None:
         self.link = None
@@ -141,6 +146,12 @@ class Standing(Book):
         unsettled, self.unsettled = self.unsettled, []
         for claim in unsettled:
             self.send_again(claim, link)
+
+    def out_of_jeopardy(self, now: float) -> None:
+        """The lease is proven again at the server: ask for that proof, before the last one we have runs out."""
+        self.in_jeopardy = False
+        if self.link is not None and not self.link.heartbeat_open:
+            self.link.heartbeat(now)
 
     # What time does.
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from lockstream._errors import LockstreamError, from_rpc
+from lockstream._errors import LockstreamError
 from lockstream._link import Link
+from lockstream._translation import from_rpc
 from lockstream.v1 import session_pb2
 
 if TYPE_CHECKING:

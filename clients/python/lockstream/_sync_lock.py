@@ -120,5 +120,10 @@ class Lock:
         """Give the lock up; raises as the asynchronous `Lock.release`."""
         self._portal.call(self._lock.release)
 
+    def release_after_failure(self) -> None:
+        """Give the lock up on the way out of a body that failed; as that of the asynchronous `Lock`."""
+        with self._portal.unless_closed():
+            self._portal.call(self._lock.release_after_failure)
+
     def __repr__(self) -> str:
         return repr(self._lock)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypedDict, TypeVar, Unpack
 
 from lockstream._context import HoldOptions, TermOptions, WaitOptions
-from lockstream._errors import LockstreamError, WouldBlock
+from lockstream._errors import WouldBlock
 from lockstream._sync_lock import Lock
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from lockstream import _lock, _session
     from lockstream._asks import Part
+    from lockstream._errors import LockstreamError
     from lockstream._owners import Owners
     from lockstream._portal import Portal
     from lockstream._reasons import LossReason
@@ -109,7 +110,7 @@ class Session:
         return self._held(acquire)
 
     def try_lock(self, name: str, *, shared: bool = False) -> Lock | None:
-        """Acquire a lock if it is free, or return None at once."""
+        """Acquire a lock if it is free, or return None at once. ServerUnavailable when nobody can tell."""
         try:
             return self.acquire(name, shared=shared, wait=0)
         except WouldBlock:
@@ -174,7 +175,8 @@ class Session:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._portal.call(lambda: self._session.__aexit__(None, None, None))
+        with self._portal.unless_closed():
+            self._portal.call(lambda: self._session.__aexit__(None, None, None))
 
     def __repr__(self) -> str:
         return repr(self._session)
@@ -202,17 +204,9 @@ def _during(lock: Lock) -> Iterator[Lock]:
     try:
         yield lock
     except BaseException:
-        if lock.held:
-            _release_quietly(lock)
+        lock.release_after_failure()
         raise
     lost = lock.lost.error
     if lost is not None:
         raise lost
     lock.release()
-
-
-def _release_quietly(lock: Lock) -> None:
-    try:
-        lock.release()
-    except LockstreamError:
-        return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from lockstream._durations import seconds
 from lockstream.v1 import lock_pb2, service_pb2, session_pb2
@@ -16,18 +16,30 @@ if TYPE_CHECKING:
     from google.protobuf import timestamp_pb2
 
 
-class EntryState(enum.Enum):
+class OpenEnum(enum.Enum):
+    """What a server tells by a number of the protocol. One that only a newer server knows is UNKNOWN, which is 0."""
+
+    @classmethod
+    def _missing_(cls, _value: object) -> Self:
+        return cls(0)
+
+
+class EntryState(OpenEnum):
     """Where an entry stands in the queue of its lock."""
 
+    UNKNOWN = 0
+    """As only a newer server could say."""
     WAITING = 1
     HELD = 2
     DELAY = 3
     """Nobody holds the lock, but it stays taken for a while, because whoever held it was lost."""
 
 
-class Mode(enum.Enum):
+class Mode(OpenEnum):
     """Beside which other entries of the name an entry may be granted."""
 
+    UNKNOWN = 0
+    """As only a newer server could say."""
     EXCLUSIVE = 1
     SHARED = 2
     PERMITS = 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeAlias
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 import grpc
 
 from lockstream._backoff import Backoff
-from lockstream._errors import HistoryCompacted, LockstreamError, ServerUnavailable, SlowConsumer, from_rpc
+from lockstream._errors import HistoryCompacted, LockstreamError, ServerUnavailable, SlowConsumer
 from lockstream._reasons import LossReason
-from lockstream._views import entry_view, lock_view
+from lockstream._translation import from_rpc
+from lockstream._views import OpenEnum, entry_view, lock_view
 from lockstream.v1 import service_pb2
 
 if TYPE_CHECKING:
@@ -24,9 +24,14 @@ if TYPE_CHECKING:
     Call: TypeAlias = grpc.aio.UnaryStreamCall[service_pb2.WatchLocksRequest, service_pb2.WatchLocksResponse]
 
 
-class ChangeKind(enum.Enum):
+_REASONS: dict[int, LossReason] = {reason.value: reason for reason in LossReason}
+
+
+class ChangeKind(OpenEnum):
     """What happened to an entry. The values are those of `lockstream.v1.LockChange.Kind`."""
 
+    UNKNOWN = 0
+    """What only a newer server has a name for. The entry is as it stands since."""
     GRANTED = 1
     """It holds now."""
     QUEUED = 2
@@ -50,7 +55,7 @@ class LockChange:
     entry: EntryView
     """The entry as it stands now, or stood last."""
     reason: LossReason | None
-    """For LOST: why, as far as etcd's history tells."""
+    """For LOST: why, as far as etcd's history tells, and as this client has a name for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,5 +228,5 @@ def _lock_change(change: service_pb2.LockChange) -> LockChange:
         kind=ChangeKind(change.kind),
         name=change.name,
         entry=entry_view(change.entry),
-        reason=LossReason(change.reason) if change.reason else None,
+        reason=_REASONS.get(change.reason),
     )

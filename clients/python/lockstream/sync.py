@@ -101,7 +101,8 @@ class Client(Reads):
     def close(self) -> None:
         """Close the sessions that are still open, which frees their locks, the watches and the connections."""
         try:
-            self._portal.call(self._client.close)
+            with self._portal.unless_closed():
+                self._portal.call(self._client.close)
         finally:
             self._portal.close()
 

@@ -175,7 +175,10 @@ class PlayedStream:
 
     async def close(self) -> None:
         """Answer the close that comes next, and end the stream."""
-        request = await self.expect("close")
+        await self.reply_to_close(await self.expect("close"))
+
+    async def reply_to_close(self, request: session_pb2.Request) -> None:
+        """The session is closed; end the stream."""
         await self.reply(request, session_pb2.Reply(closed=session_pb2.Closed()))
         self.ended.set()
 

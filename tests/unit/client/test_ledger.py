@@ -172,3 +172,27 @@ async def test_the_repr_tells_the_standing(desk: Desk) -> None:
     desk.grant(desk.acquire(101), 102)
     desk.acquire(102)
     assert repr(desk.ledger) == "<Ledger a1 attached asked=1 held=1>"
+
+
+async def test_what_is_proven_again_is_asked_for_at_once() -> None:
+    """The last heartbeat was answered in jeopardy, with little; by the next one it would have run out."""
+    desk = Desk()
+    desk.ledger.tick(104)
+    assert [request.WhichOneof("action") for request in taken(desk.link)] == ["heartbeat"]
+    proof = session_pb2.Proof()
+    proof.remaining.FromMilliseconds(1500)
+    desk.read(session_pb2.Response(event=session_pb2.Event(jeopardy=proof)), 104)
+    desk.read(session_pb2.Response(reply=session_pb2.Reply(proof=proof)), 104)
+    assert desk.ledger.in_jeopardy
+    proof.remaining.FromSeconds(TTL)
+    desk.read(session_pb2.Response(event=session_pb2.Event(safe=proof)), 105)
+    assert not desk.ledger.in_jeopardy
+    assert [request.WhichOneof("action") for request in taken(desk.link)] == ["heartbeat"]
+    desk.read(session_pb2.Response(reply=session_pb2.Reply(proof=proof)), 105.1)
+    assert desk.ledger.deadline == 105 + TTL
+
+
+def taken(link: Link) -> list[session_pb2.Request]:
+    """What the link has to say."""
+    frame = link.take()
+    return [*frame.requests] if frame is not None else []

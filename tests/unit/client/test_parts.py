@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 import lockstream
 from lockstream import ErrorReason, LossReason, _dsn
 from lockstream._backoff import Backoff
-from lockstream._errors import ErrorTable, from_status
+from lockstream._translation import ErrorTable, from_status
 from lockstream.v1 import errors_pb2
 
 

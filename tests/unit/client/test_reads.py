@@ -87,9 +87,9 @@ def test_every_mode_and_state_of_the_protocol_has_a_name() -> None:
     modes = {mode.removeprefix("MODE_"): number for mode, number in lock_pb2.Mode.items() if number}
     states = {state.removeprefix("ENTRY_STATE_"): number for state, number in lock_pb2.EntryState.items() if number}
     kinds = {kind.removeprefix("KIND_"): number for kind, number in service_pb2.LockChange.Kind.items() if number}
-    assert {mode.name: mode.value for mode in Mode} == modes
-    assert {state.name: state.value for state in EntryState} == states
-    assert {kind.name: kind.value for kind in lockstream.ChangeKind} == kinds
+    assert {mode.name: mode.value for mode in Mode} == {"UNKNOWN": 0, **modes}
+    assert {state.name: state.value for state in EntryState} == {"UNKNOWN": 0, **states}
+    assert {kind.name: kind.value for kind in lockstream.ChangeKind} == {"UNKNOWN": 0, **kinds}
 
 
 def test_every_field_of_an_eviction_is_shown() -> None:

@@ -10,7 +10,7 @@ import pytest
 import lockstream
 from lockstream import ErrorReason, LossReason
 from lockstream.v1 import lock_pb2, session_pb2
-from tests.unit.client.scripted import RESUME_TOKEN, SESSION_ID, acquire_id, status
+from tests.unit.client.scripted import RESUME_TOKEN, SESSION_ID, status
 
 if TYPE_CHECKING:
     from tests.unit.client.conftest import Opened, Play
@@ -150,31 +150,6 @@ async def test_a_waiter_keeps_its_place_and_the_rest_of_its_wait(play: Play) -> 
     await asking
     assert again.acquire.acquire_id == first.acquire.acquire_id
     assert again.acquire.timeout.ToNanoseconds() < first.acquire.timeout.ToNanoseconds()
-
-
-async def test_a_repeated_acquire_that_crosses_its_own_end_is_withdrawn(play: Play) -> None:
-    """The server has forgotten what it ended, and takes the repetition for a new acquire."""
-    asking = asyncio.create_task(play.session.acquire("a", owner="me"))
-    first = await play.stream.queue()
-    await play.cut()
-    await play.resumed(waiting(first))
-    again = await play.stream.expect("acquire")
-    ended = session_pb2.WaitEnded(acquire_id=acquire_id(first))
-    ended.error.CopyFrom(status(ErrorReason.DEADLOCK, retryable=True))
-    await play.stream.push(session_pb2.Event(wait_ended=ended))
-    with pytest.raises(lockstream.Deadlock):
-        await asking
-    next_one = asyncio.create_task(play.session.acquire("a", owner="me"))
-    cancel = await play.stream.expect("cancel")
-    assert cancel.cancel.acquire_id == acquire_id(again)
-    assert play.stream.unread == 0, "the owner asks for nothing before that is gone"
-    await play.stream.reply(
-        again, session_pb2.Reply(granted=session_pb2.Granted(acquire_id=acquire_id(again), token=8))
-    )
-    await play.stream.reply(cancel, session_pb2.Reply(cancelled=session_pb2.Cancelled(was_granted=True)))
-    granted = await play.stream.grant(token=9)
-    assert acquire_id(granted) != acquire_id(again)
-    assert (await next_one).token == 9
 
 
 async def test_an_acquire_whose_grant_was_lost_is_granted_by_the_snapshot(play: Play) -> None:

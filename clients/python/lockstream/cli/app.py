@@ -104,7 +104,8 @@ def run(servers: str, kill_after: float, name: str, command: tuple[str, ...], **
     LOCKSTREAM_TOKEN: have what the lock protects refuse a token older than the newest it saw.
 
     SIGINT, SIGTERM and SIGHUP are passed on to COMMAND. When the lock is lost, COMMAND and all that it started get
-    SIGTERM, and SIGKILL after --kill-after. When this process is killed, so is COMMAND (on Linux).
+    SIGTERM, and SIGKILL after --kill-after. When this process is killed, so is COMMAND (on Linux). What runs as another
+    user, as after sudo, cannot be ended like this.
     """
     claim = _claim(name, servers, asked)
     return _run(holding.run(claim, command, kill_after=kill_after), servers)

@@ -120,7 +120,10 @@ async def _run_under(lock: Lock, command: Sequence[str], kill_after: float, inte
         loss = lock.lost.error
         if loss is not None and not running.ended.done():
             exits.say(f"{loss}; the command is being stopped")
-            await running.stop(kill_after)
+            try:
+                await running.stop(kill_after)
+            except PermissionError:
+                exits.say("the command goes on without the lock: it runs as another user, and cannot be stopped")
     if loss is not None:
         raise loss
     return running.exit_code

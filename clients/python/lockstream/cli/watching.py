@@ -12,7 +12,12 @@ from lockstream.cli.output import labels, mode, plain, print_json, print_line, t
 if TYPE_CHECKING:
     from lockstream import EntryView, LockChange, LockChanges
 
-_STANDS = {EntryState.HELD: "holds", EntryState.WAITING: "waits", EntryState.DELAY: "delay"}
+_STANDS = {
+    EntryState.HELD: "holds",
+    EntryState.WAITING: "waits",
+    EntryState.DELAY: "delay",
+    EntryState.UNKNOWN: "unknown",
+}
 
 
 async def watch(servers: str, *, name: str | None, prefix: str | None, after: int, as_json: bool) -> int:

@@ -33,7 +33,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     open, anything after close. Not retryable, settled.
     """
     ERROR_REASON_WOULD_BLOCK: _ErrorReason.ValueType  # 3
-    """FAILED_PRECONDITION. The lock is taken and the acquire said `no_wait`. Nothing was queued. Retryable, settled."""
+    """FAILED_PRECONDITION. The lock is taken and the acquire said `no_wait`. It has no place in the queue: an exclusive one
+    wrote nothing, any other has taken back what it wrote. Retryable, settled.
+    """
     ERROR_REASON_WAIT_TIMEOUT: _ErrorReason.ValueType  # 4
     """DEADLINE_EXCEEDED. The acquire was not granted within its timeout; its entry is gone. Retryable, settled."""
     ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 5
@@ -121,7 +123,9 @@ ERROR_REASON_WRONG_STATE: ErrorReason.ValueType  # 2
 open, anything after close. Not retryable, settled.
 """
 ERROR_REASON_WOULD_BLOCK: ErrorReason.ValueType  # 3
-"""FAILED_PRECONDITION. The lock is taken and the acquire said `no_wait`. Nothing was queued. Retryable, settled."""
+"""FAILED_PRECONDITION. The lock is taken and the acquire said `no_wait`. It has no place in the queue: an exclusive one
+wrote nothing, any other has taken back what it wrote. Retryable, settled.
+"""
 ERROR_REASON_WAIT_TIMEOUT: ErrorReason.ValueType  # 4
 """DEADLINE_EXCEEDED. The acquire was not granted within its timeout; its entry is gone. Retryable, settled."""
 ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 5

@@ -26,7 +26,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class SessionRequest(_message.Message):
-    """A frame from the client: everything it had ready to send. At most 1024 requests."""
+    """A frame from the client: everything it had ready to send. At most 1024 requests and 1 MiB, which every server takes; a
+    larger message may end the stream with RESOURCE_EXHAUSTED.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -338,7 +340,9 @@ class Event(_message.Message):
 
     @_builtins.property
     def safe(self) -> Global___Proof:
-        """The lease is proven again after jeopardy."""
+        """The lease is proven again after jeopardy. A heartbeat now brings that proof to a client which counts by the clock
+        of its own; what the last one brought may be about to run out.
+        """
 
     @_builtins.property
     def draining(self) -> Global___Draining:
