@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 HEALTH_SECONDS = 0.25
 """How often health is looked at anew."""
+LEAVING_SECONDS = 3.0
+"""Time for tasks that were cancelled to end, before they are called left."""
 RESUME_TOKEN_BYTES = 24
 """Random bytes in a resume token."""
 SERVICE = service_pb2.DESCRIPTOR.services_by_name["LockService"].full_name
@@ -183,6 +185,15 @@ async def serve(settings: Settings, *, ready: Callable[[list[str]], None] | None
     finally:
         await server.stop()
         await store.close()
+        log.info("stopped", extra={"tasks": await _tasks_left()})
+
+
+async def _tasks_left() -> list[str]:
+    """What runs on in this loop beside whoever asks: nothing, once everything is closed."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:  # gRPC's own need a moment to see off the calls that were cancelled
+        _, others = await asyncio.wait(others, timeout=LEAVING_SECONDS)
+    return sorted(task.get_coro().__qualname__ for task in others)  # type: ignore[union-attr]  # a coroutine has a name
 
 
 def _bounds(settings: Settings) -> Bounds:
@@ -193,6 +204,7 @@ def _bounds(settings: Settings) -> Bounds:
         outbox_events=settings.outbox_events,
         observers=settings.max_observers,
         observer_changes=settings.observer_changes,
+        observer_timeout=settings.observer_timeout,
         default_ttl=settings.default_ttl,
         min_ttl=settings.min_ttl,
         max_ttl=settings.max_ttl,
@@ -248,6 +260,10 @@ def _channel_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", -1),
+        # When a server comes back, all of its clients do, at once. gRPC's own limit of 3,000 calls that wait to be
+        # taken up, and from 1,000 on by chance, ends streams without a reason and lets their clients come once more.
+        ("grpc.server.max_pending_requests", settings.max_sessions),
+        ("grpc.server.max_pending_requests_hard_limit", settings.max_sessions),
         # Two servers on one port would share its clients by chance.
         ("grpc.so_reuseport", 0),
     ]

@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
@@ -83,8 +84,8 @@ class Option:
             except ValueError as error:
                 raise SettingError(str(error), self.name) from None
 
-    def _validate_bounds(self, value: float) -> None:
-        if not math.isfinite(value):
+    def _validate_bounds(self, value: int | float) -> None:
+        if isinstance(value, float) and not math.isfinite(value):
             raise SettingError("must be finite", self.name)
         for wrong, bound, words in (
             (self.at_least is not None and value < self.at_least, self.at_least, "at least"),
@@ -186,7 +187,8 @@ def format_duration(seconds: float) -> str:
         if count >= 1 and count == int(count):
             return f"{int(count)}{unit}"
     milliseconds = seconds * 1000
-    return f"{int(milliseconds)}ms" if milliseconds == int(milliseconds) else f"{seconds!r}s"
+    # Decimal, because the shortest form of a small float has an exponent.
+    return f"{int(milliseconds)}ms" if milliseconds == int(milliseconds) else f"{Decimal(repr(seconds)):f}s"
 
 
 def _parse_bool(text: str) -> bool:

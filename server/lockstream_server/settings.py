@@ -34,7 +34,11 @@ def _check_prefix(text: str) -> None:
 
 
 def _check_file(text: str) -> None:
-    if not Path(text).is_file():
+    try:
+        found = Path(text).is_file()
+    except OSError as error:  # the name is too long, or a folder on the way must not be looked into
+        raise ValueError(f"cannot look for file {text!r}: {error.strerror}") from None
+    if not found:
         raise ValueError(f"there is no file {text!r}")
 
 
@@ -216,12 +220,20 @@ class Settings:
         at_least=16,
         at_most=1_000_000,
     )
+    observer_timeout: float = option(
+        10.0,
+        _BOUNDS,
+        "time in which a stream that is told of the past has to take a message; more ends it likewise",
+        unit="seconds",
+        at_least=0.1,
+        at_most=600,
+    )
     max_message_bytes: int = option(
         1_048_576,
         _BOUNDS,
         "largest message of a client; a larger one ends its stream",
         unit="bytes",
-        at_least=4_096,
+        at_least=1_048_576,  # the protocol lets clients send as much
         at_most=67_108_864,
     )
     proposals_waiting: int = option(

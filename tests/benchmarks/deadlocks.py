@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable, Mapping
 
 from lockstream_server.core import deadlock
+from lockstream_server.core.changes import Revision
 from lockstream_server.core.model import Entry, EntryRecord
-from lockstream_server.core.table import Revision, Table
+from lockstream_server.core.table import Table
 from tests.benchmarks.figures import MILLISECONDS, Figure, percentile
 from tests.support.history import put
 

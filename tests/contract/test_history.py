@@ -6,8 +6,9 @@ from contextlib import aclosing
 
 import pytest
 
+from lockstream_server.core.changes import Revision, Snapshot
 from lockstream_server.core.errors import LockError, Reason
-from lockstream_server.core.table import Revision, Snapshot, Table
+from lockstream_server.core.table import Table
 from lockstream_server.store.etcd import EtcdStore
 from lockstream_server.store.memory import MemoryStore
 from lockstream_server.store.memory_history import MemoryHistory

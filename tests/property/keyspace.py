@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from lockstream_server.core.model import FOREIGN, EntryRecord, EvictionRecord, Mode, Terms
-from lockstream_server.core.table import (
+from lockstream_server.core.changes import (
     Change,
     EntryDeleted,
     EntryPut,
@@ -15,6 +14,7 @@ from lockstream_server.core.table import (
     SessionPut,
     Snapshot,
 )
+from lockstream_server.core.model import FOREIGN, EntryRecord, EvictionRecord, Mode, Terms
 from lockstream_server.store.keys import delay_id, entry_id, eviction_id
 from tests.property.naive import holds, in_order
 from tests.support.history import RECORD, delay, eviction, session_eviction

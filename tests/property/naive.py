@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from lockstream_server.core.changes import EntryPut
 from lockstream_server.core.model import Mode
-from lockstream_server.core.table import EntryPut
 
 Owner = tuple[int, str]
 

@@ -4,13 +4,14 @@ What each client may be told is checked where it is told, in `tests.support.play
 under way is checked here, after every run and now and then within one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from lockstream_server.core.changes import EntryPut
 from lockstream_server.core.errors import LockError
 from lockstream_server.core.messages import (
     NO_WAIT,
@@ -26,12 +27,16 @@ from lockstream_server.core.messages import (
     Upgrade,
 )
 from lockstream_server.core.model import PLAIN, Mode, Terms
-from lockstream_server.core.table import EntryPut
+from lockstream_server.sessions.host import RETRY_SECONDS
 from lockstream_server.sessions.operator import Operator
-from tests.support.controlled_store import ControlledStore
-from tests.support.players import Hold, Stream, World
+from lockstream_server.sessions.session import RENEWALS_PER_TTL
+from lockstream_server.store.keys import delay_id
+from lockstream_server.store.port import CreateSession, DeleteEntry, DeleteSession, Verdict
+from tests.support.controlled_store import ControlledStore, Sent
+from tests.support.players import TTL, Hold, Stream, World
 
 T = TypeVar("T")
+Rule = TypeVar("Rule", bound=Callable[..., None])
 
 SERVERS = 2
 NAMES = ["a", "b"]
@@ -52,7 +57,19 @@ ASKED = st.sampled_from(
         (Mode.PERMITS, Terms(permits=1, limit=3)),
     ]
 )
-HELD_FOR = st.sampled_from([PLAIN, PLAIN, Terms(lock_delay=1.5), Terms(max_hold=2.0, yield_notice=0.5)])
+DELAYED = Terms(lock_delay=1.5)
+HELD_FOR = st.sampled_from([PLAIN, DELAYED, DELAYED, Terms(max_hold=2.0, yield_notice=0.5)])
+
+
+def where(what: Callable[[ControlledStore], Collection[object]]) -> Callable[[Rule], Rule]:
+    """A rule for when there is such a thing on the way to or from some server; without one it would be a step lost."""
+    return precondition(lambda machine: any(what(store) for store in machine.world.stores))
+
+
+def can_be_turned_down(store: ControlledStore, verdict: Verdict) -> list[Sent]:
+    """Deletions need no space. An open that fails is over, and shows nothing more."""
+    spared = (CreateSession, DeleteEntry, DeleteSession) if verdict is Verdict.NO_SPACE else CreateSession
+    return [sent for sent in store.uncommitted() if not isinstance(sent.proposal, spared)]
 
 
 class Clients(RuleBasedStateMachine):
@@ -63,6 +80,10 @@ class Clients(RuleBasedStateMachine):
         self.world = World(SERVERS)
         self.acquires = 0
         self.requests: list[tuple[int, Acquire | AcquireAll]] = []
+        self.undelayed: set[int] = set()
+        """Tokens of holds whose lock delay was deleted in the store by hand."""
+        self.disturbed = False
+        """Whether there may be something that is tried again, or noticed, only after a while."""
         for number in range(sessions):
             self.world.open(number % SERVERS)
         self.world.quiesce()
@@ -126,12 +147,14 @@ class Clients(RuleBasedStateMachine):
         ]
         return held[pick % len(held)] if held else None
 
+    @precondition(lambda self: self.a_hold(0, Mode.SHARED))
     @rule(pick=PICK, wait=WAIT)
     def upgrade(self, pick: int, wait: float | None) -> None:
         if chosen := self.a_hold(pick, Mode.SHARED):
             stream, shared, hold = chosen
             self.world.do(stream.ask, Upgrade(self.number(), shared, hold.token, wait))
 
+    @precondition(lambda self: self.a_hold(0, Mode.EXCLUSIVE, Mode.UPGRADE))
     @rule(pick=PICK)
     def downgrade(self, pick: int) -> None:
         if chosen := self.a_hold(pick, Mode.EXCLUSIVE, Mode.UPGRADE):
@@ -139,6 +162,7 @@ class Clients(RuleBasedStateMachine):
             if not hold.parts[hold.name].terms.lock_delay:
                 self.world.do(stream.ask, Downgrade(acquire, hold.token))
 
+    @precondition(lambda self: self.a_hold(0, *Mode))
     @rule(pick=PICK, value=st.binary(max_size=1))
     def set_value(self, pick: int, value: bytes) -> None:
         if chosen := self.a_hold(pick, *Mode):
@@ -192,26 +216,43 @@ class Clients(RuleBasedStateMachine):
         choices = [(store, thing) for store in self.world.stores for thing in what(store)]
         return choices[pick % len(choices)] if choices else None
 
+    @where(ControlledStore.uncommitted)
     @rule(pick=PICK)
     def commit(self, pick: int) -> None:
         if chosen := self.one_of(ControlledStore.uncommitted, pick):
             self.world.do(chosen[0].commit, chosen[1])
 
+    @where(ControlledStore.untold)
     @rule(pick=PICK)
     def tell(self, pick: int) -> None:
         if chosen := self.one_of(ControlledStore.untold, pick):
             self.world.do(chosen[0].tell, chosen[1])
 
+    @where(ControlledStore.uncommitted)
     @rule(pick=PICK, land=st.booleans())
     def lose_an_answer_or_a_request(self, pick: int, land: bool) -> None:
         if chosen := self.one_of(ControlledStore.uncommitted, pick):
             self.world.do(chosen[0].commit_unheard if land else chosen[0].stray, chosen[1])
 
+    @where(lambda store: can_be_turned_down(store, Verdict.FAILED))
+    @rule(pick=PICK, verdict=st.sampled_from([Verdict.NO_SPACE, Verdict.FAILED]))
+    def turn_down(self, pick: int, verdict: Verdict) -> None:
+        if chosen := self.one_of(lambda store: can_be_turned_down(store, verdict), pick):
+            self.disturbed = True
+            self.world.do(chosen[0].turn_down, chosen[1], verdict)
+
+    @rule(server=SERVER, none=st.booleans())
+    def grant_no_leases(self, server: int, none: bool) -> None:
+        self.disturbed = True
+        self.world.stores[server].no_leases = none
+
+    @where(lambda store: store.strays)
     @rule(pick=PICK)
     def land(self, pick: int) -> None:
         if chosen := self.one_of(lambda store: list(store.strays), pick):
             self.world.do(chosen[0].land, chosen[1])
 
+    @where(lambda store: store.held_back)
     @rule(server=SERVER, most=st.integers(1, 4))
     def feed(self, server: int, most: int) -> None:
         store = self.world.stores[server]
@@ -245,7 +286,15 @@ class Clients(RuleBasedStateMachine):
         if entries:
             entry = entries[pick % len(entries)]
             self.world.deleted.add(entry.token)
+            self.undelayed.add(entry.record.terms.shadow_of)
             self.world.do(self.world.truth.delete_entry, name, entry.key)
+
+    @rule(name=NAME)
+    def end_a_lock_delay(self, name: str) -> None:
+        for entry in self.world.do(self.world.truth.read_lock, name).entries:
+            if lease := entry.record.terms.delay_lease:
+                self.disturbed = True
+                self.world.do(self.world.truth.revoke_lease, lease)
 
     @rule(name=NAME, server=SERVER)
     def break_a_lock(self, name: str, server: int) -> None:
@@ -259,10 +308,20 @@ class Clients(RuleBasedStateMachine):
 
     # What must be true when nothing is under way.
 
+    def settle(self) -> None:
+        """Let everything through, with what is tried again."""
+        for store in self.world.stores:
+            store.no_leases = False
+        self.world.quiesce()
+        if self.disturbed:
+            self.disturbed = False
+            self.world.loop.advance(TTL / RENEWALS_PER_TTL + RETRY_SECONDS)
+            self.world.quiesce()
+
     @rule()
     def quiesce(self) -> None:
         world = self.world
-        world.quiesce()
+        self.settle()
         entries: dict[tuple[int, int], list[EntryPut]] = {}
         for name in NAMES:
             for put in world.do(world.truth.read_lock, name).entries:
@@ -272,9 +331,8 @@ class Clients(RuleBasedStateMachine):
         assert {name: repr(queue) for name, queue in table.locks.items()} == {
             name: repr(queue) for name, queue in other.locks.items()
         }
-        granted = {
-            (entry.name, entry.key) for queue in table.locks.values() for entry in queue.entries if entry.granted
-        }
+        there = {(entry.name, entry.key): entry for queue in table.locks.values() for entry in queue.entries}
+        granted = {place for place, entry in there.items() if entry.granted}
         for stream in self.attached():
             assert not stream.asked, f"never answered: {stream.asked}"
             own = {acquire: puts for (session, acquire), puts in entries.items() if session == stream.session}
@@ -283,6 +341,11 @@ class Clients(RuleBasedStateMachine):
                 assert {put.name for put in puts} == {*stream.parts[acquire]}
                 held = all((put.name, put.key) in granted for put in puts)
                 assert (acquire in stream.held) is held, f"{stream} {puts}"
+                for put in puts:
+                    if held and put.record.terms.lock_delay and put.token not in self.undelayed:
+                        assert (put.name, delay_id(put.key)) in there, f"{stream} has no lock delay"
+                    value = put.record.terms.value
+                    assert value == world.said.get(put.token, value), "what was set last stands"
         assert "left" not in repr([session.claims for r in world.registries for session in r.sessions.values()])
 
     def teardown(self) -> None:

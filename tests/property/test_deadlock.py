@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockstream_server.core import deadlock
+from lockstream_server.core.changes import EntryDeleted, EntryPut, Revision, Snapshot
 from lockstream_server.core.deadlock import Wait
+from lockstream_server.core.effects import Queued
 from lockstream_server.core.model import EntryRecord, Mode, Terms
-from lockstream_server.core.table import EntryDeleted, EntryPut, Queued, Revision, Snapshot, Table
+from lockstream_server.core.table import Table
 from lockstream_server.store.keys import entry_id
 from tests.property.naive import Owner, deadlocked, holds, in_order, owner_of, waits_for
 from tests.support.history import opened

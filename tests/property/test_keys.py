@@ -43,7 +43,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=128)
 IDS = st.integers(1, MAX_ID)
 SLOTS = st.integers(0, 999_999_999)
-SECONDS = st.floats(0, 2**40).map(lambda value: round(value, 3))
+SECONDS = st.floats(0, 2**37).map(lambda value: round(value, 3))
 RECORDS = st.builds(
     SessionRecord,
     client_name=TEXT,
@@ -55,6 +55,7 @@ RECORDS = st.builds(
     server=TEXT,
     generation=IDS,
     opened_at=SECONDS,
+    nonce=TEXT,
 )
 METADATA = st.dictionaries(TEXT, TEXT, max_size=3)
 TERMS = st.builds(

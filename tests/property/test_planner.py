@@ -39,7 +39,7 @@ SINGLE = st.one_of(
     ENTRIES.map(lambda entry: PutEntry(*entry, RECORD, only_if_free=False)),
     ENTRIES.map(lambda entry: DeleteEntry(*entry, None)),
     ENTRIES.map(lambda entry: DeleteEntry(*entry, 1, delayed=True)),
-    ENTRIES.map(lambda entry: RewriteEntry(*entry, 1, RECORD)),
+    ENTRIES.map(lambda entry: RewriteEntry(*entry, 1, 1, RECORD)),
     ENTRIES.map(lambda entry: PutDelay(*entry, 1, 99, RECORD)),
     SESSIONS.map(lambda session: DeleteSession(ATTACHMENTS[session])),
     SESSIONS.map(lambda session: EvictSession(session, 1, session_eviction(session), 99)),
@@ -102,8 +102,14 @@ def created(proposal: Proposal) -> list[str]:
 
 
 def size(proposal: Proposal) -> int:
-    """The most operations, or compares, of its own transaction: two, or the guard of the session and its parts."""
-    return len(proposal.parts) + 1 if isinstance(proposal, PutEntries) else 2
+    """The most operations, or compares, of its own transaction."""
+    match proposal:
+        case PutEntries():
+            return len(proposal.parts) + 1  # the guard of the session and the parts
+        case RewriteEntry():
+            return 3  # the guard of the session, the creation and the last write
+        case _:
+            return 2
 
 
 class Proposals(RuleBasedStateMachine):

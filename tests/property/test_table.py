@@ -6,21 +6,10 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from lockstream_server.core.changes import Change, EvictionPut, Revision
+from lockstream_server.core.effects import Attached, Cause, Effect, Ended, Granted, Queued, Removed, Rewritten
 from lockstream_server.core.model import EntryRecord, Mode
-from lockstream_server.core.table import (
-    Attached,
-    Cause,
-    Change,
-    Effect,
-    Ended,
-    EvictionPut,
-    Granted,
-    Queued,
-    Removed,
-    Revision,
-    Rewritten,
-    Table,
-)
+from lockstream_server.core.table import Table
 from tests.property.keyspace import STEPS, Keyspace, Step
 from tests.property.naive import holds, in_order
 from tests.support.history import session_eviction
@@ -182,6 +171,9 @@ class History(RuleBasedStateMachine):
     def the_table_reads_as_the_keys_do(self) -> None:
         assert lines(self.table) == expected(self.keys)
         assert self.table.evictions == self.keys.evictions
+        for session in range(5):
+            theirs = [record for record in self.table.evictions.values() if record.session == session]
+            assert [*self.table.evictions.of_session(session)] == theirs
         self.listener.agrees_with(self.table)
 
     @invariant()

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import lockstream
+from lockstream_server.core.changes import EntryPut
 from lockstream_server.core.model import Mode
-from lockstream_server.core.table import EntryPut
 from tests.simulation.trace import Trace
 
 

@@ -255,10 +255,5 @@ class SimulatedChannels(Channels):
         self._client = client
         self._hosts = hosts
 
-    def current(self) -> Channel:
-        endpoint = self._endpoints[self._index]
-        channel = self._channels.get(endpoint)
-        if channel is None:
-            channel = SimulatedChannel(self._network, self._client, endpoint, self._hosts[endpoint])
-            self._channels[endpoint] = channel
-        return channel
+    def _connect(self, endpoint: str) -> Channel:
+        return SimulatedChannel(self._network, self._client, endpoint, self._hosts[endpoint])

@@ -114,10 +114,16 @@ class ClientProcess:
         if not self.running:
             self.start()
 
-    def freeze(self) -> None:
-        """Run nothing until `thaw`. It may go on to believe what its clock lets it believe."""
-        self.note("freezes")
-        self.process.freeze()
+    def freeze(self, *, suspended: bool = False) -> None:
+        """Run nothing until `thaw`. It may go on to believe what its clock lets it believe.
+
+        With its machine `suspended`, that clock stands still as well.
+        """
+        self.note("is suspended" if suspended else "freezes")
+        if suspended:
+            self.process.suspend()
+        else:
+            self.process.freeze()
 
     def thaw(self) -> None:
         """Go on."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from lockstream_server.core.table import EntryDeleted, EntryPut, EvictionPut, Revision, Snapshot
+from lockstream_server.core.changes import EntryDeleted, EntryPut, EvictionPut, Revision, Snapshot
 from lockstream_server.store.memory import MemoryStore
 from lockstream_server.store.memory_history import MemoryHistory
 from lockstream_server.store.port import (

@@ -10,8 +10,8 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from lockstream_server.core.changes import Revision, Snapshot
 from lockstream_server.core.errors import LockError, Reason
-from lockstream_server.core.table import Revision, Snapshot
 from lockstream_server.sessions.host import settling
 from lockstream_server.store.batch import Planner, Ticket
 from lockstream_server.store.memory import MemoryStore

@@ -51,8 +51,10 @@ class Faults:
             "operator": self._operate,
             "remove by hand": self._remove_by_hand,
         }
+        # Not among those that are drawn, so that the seeds which are known keep their worlds.
+        sleep = {"suspend a client": self._suspend_client, "suspend a server": self._suspend_server}
         chosen = self._random.sample([*known], self._random.randint(1, 6)) if kinds is None else kinds
-        self._kinds = [(kind, known[kind]) for kind in chosen]
+        self._kinds = [(kind, (known | sleep)[kind]) for kind in chosen]
 
     def next_at(self) -> float:
         """The step before which the next fault comes."""
@@ -143,6 +145,19 @@ class Faults:
         if client := self._client():
             client.freeze()
             self._world.later(self._random.random() ** 2 * 10, client.thaw)
+
+    def _suspend_client(self) -> None:
+        if client := self._client():
+            client.freeze(suspended=True)
+            self._world.later(self._random.random() ** 2 * 20, client.thaw)
+
+    def _suspend_server(self) -> None:
+        if server := self._server():
+            process = server.process
+            self._note(f"the machine of {process} is suspended")
+            process.suspend()
+            first = self._random.random() < 0.5
+            self._world.later(self._random.random() ** 2 * 20, lambda: process.thaw(arrivals_first=first))
 
     # etcd.
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from lockstream_server.core.table import Revision, Snapshot
+from lockstream_server.core.changes import Revision, Snapshot
 from lockstream_server.store.port import Feed
 from tests.simulation.etcd import Etcd
 from tests.simulation.processes import Process, Scheduler, State

@@ -87,6 +87,9 @@ class Scheduler:
                     if callback._cancelled:  # noqa: SLF001 - a class of this module
                         continue
                     self.now = max(self.now, when)
+                    if callback.process.due(callback._when) > when:  # noqa: SLF001 - its clock stood still meanwhile
+                        self.at(callback.process.due(callback._when), callback)  # noqa: SLF001 - as above
+                        continue
                 if callback._cancelled:  # noqa: SLF001 - as above
                     continue
                 process = callback.process
@@ -154,6 +157,9 @@ class Process(asyncio.BaseEventLoop):
         self._scheduler = scheduler
         self._epoch = epoch
         self._aside: list[Callback] = []
+        self._suspended_at: float | None = None
+        self.slept = 0.0
+        """Seconds of the world's time for which its machine was suspended."""
         self._last_steps: deque[Callback] | None = None
 
     def __repr__(self) -> str:
@@ -188,11 +194,15 @@ class Process(asyncio.BaseEventLoop):
         del context
         handle = Callback(self, callback, args)
         handle._when = when  # noqa: SLF001 - a class of this module
+        self._scheduler.at(self.due(when), handle)
+        return handle
+
+    def due(self, when: float) -> float:
+        """The moment of the scheduler's clock at which this one's shows `when`."""
         due = when - self._epoch
         while due + self._epoch < when:  # rounding must not let a timer fire before its time
             due = math.nextafter(due, math.inf)
-        self._scheduler.at(due, handle)
-        return handle
+        return due
 
     def create_future(self) -> "asyncio.Future[Any]":
         return asyncio.Future(loop=self)
@@ -227,16 +237,29 @@ class Process(asyncio.BaseEventLoop):
         """Run nothing until `thaw`; the clock goes on."""
         self.state = State.FROZEN
 
+    def suspend(self) -> None:
+        """Run nothing until `thaw`, as if its machine slept: its clock stands still."""
+        self.freeze()
+        self._suspended_at = self._scheduler.now
+
     def thaw(self, *, arrivals_first: bool) -> None:
         """Go on: with everything that became due meanwhile, in its order, or with what came in before any timer."""
         if self.state is not State.FROZEN:
             return
         self.state = State.RUNS
+        if self._suspended_at is not None:
+            slept = self._scheduler.now - self._suspended_at
+            self.slept += slept
+            self._epoch -= slept
+            self._suspended_at = None
         aside, self._aside = self._aside, []
         if arrivals_first:
             aside.sort(key=lambda callback: callback._when > 0)  # noqa: SLF001 - a class of this module
         for callback in aside:
-            self._scheduler.soon(callback)
+            if callback._when > self.time():  # noqa: SLF001 - not due yet: its clock stood still
+                self._scheduler.at(self.due(callback._when), callback)  # noqa: SLF001 - as above
+            else:
+                self._scheduler.soon(callback)
 
     def kill(self) -> None:
         """End it at once. Nobody hears what its tasks say on their way: what sends looks at the state first."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from lockstream_server.core.table import Snapshot
+from lockstream_server.core.changes import Snapshot
 
 if TYPE_CHECKING:
     from tests.simulation.servers import LockServer

@@ -10,16 +10,19 @@ from typing import Any
 import pytest
 
 from lockstream._claims import ClaimState
+from lockstream._clock import Clock
 from lockstream._ledger import Ledger
 from lockstream._lock import Lock
 from lockstream_server.core import deadlock, rules
+from lockstream_server.core.effects import Effect
+from lockstream_server.core.effects import Granted as GrantedEffect
 from lockstream_server.core.messages import Granted, Queued
 from lockstream_server.core.model import Mode
+from lockstream_server.core.queue import Queue
 from lockstream_server.core.session import LeaseProof
-from lockstream_server.core.table import Effect, Queue, Table
-from lockstream_server.core.table import Granted as GrantedEffect
+from lockstream_server.core.table import Table
+from lockstream_server.sessions.beginnings import Beginnings
 from lockstream_server.sessions.outbox import Outbox
-from lockstream_server.sessions.registry import Registry
 from lockstream_server.sessions.session import Session
 from lockstream_server.sessions.waits import Waits
 from lockstream_server.store.keys import slot_of
@@ -45,6 +48,11 @@ def client_that_ignores_its_deadline(patch: Patch) -> None:
 
     patch.setattr(Ledger, "prove", lambda self, remaining: prove(self, remaining + 60.0))
     patch.setattr(Ledger, "attach", attached)
+
+
+def clocks_that_stand_still_with_their_machine(patch: Patch) -> None:
+    """Client and server go by the event loop's clock, as if nothing could be slept through."""
+    patch.setattr(Clock, "time", lambda self: self._time())
 
 
 def client_that_keeps_what_it_released(patch: Patch) -> None:
@@ -138,7 +146,7 @@ def server_that_tells_grants_twice(patch: Patch) -> None:
 
 
 def server_that_remembers_ended_sessions(patch: Patch) -> None:
-    patch.setattr(Registry, "_forget", lambda _self, _session: None)
+    patch.setattr(Beginnings, "_forget", lambda _self, _session: None)
 
 
 def server_that_frees_without_asking(patch: Patch) -> None:
@@ -191,9 +199,11 @@ RESUMES = ("break a stream", "lose a direction", "freeze a server", "stall a wat
 APART = ("isolate somebody", "freeze a client", "kill a server")
 TAKEN_OVER = ("isolate somebody", "cut off from etcd", "freeze a server", "stall a watch")
 ETCD = ("lossy etcd", "pause etcd")
+ASLEEP = ("suspend a client", "suspend a server", "isolate somebody")
 
 PLANTS: list[tuple[Plant, Sequence[str] | None, str]] = [
     (client_that_ignores_its_deadline, APART, "believed"),
+    (clocks_that_stand_still_with_their_machine, ASLEEP, "believed"),
     (client_that_keeps_what_it_released, RESUMES, "took|not done"),
     (client_that_holds_what_it_lost, ANY, "believed"),
     (fold_that_grants_two_writers, ANY, "believed"),
@@ -229,7 +239,7 @@ def test_a_planted_defect_is_found(
     pytest.fail(f"not found within {SEEDS} seeds: {inspect.getdoc(plant) or plant.__name__}")
 
 
-@pytest.mark.parametrize("kinds", [CALM, RESUMES, ETCD], ids=["calm", "resumes", "etcd"])
+@pytest.mark.parametrize("kinds", [CALM, RESUMES, ETCD, ASLEEP], ids=["calm", "resumes", "etcd", "asleep"])
 def test_nothing_is_found_where_nothing_is_planted(kinds: Sequence[str]) -> None:
     for seed in range(1, 31):
         assert not World(seed, kinds=kinds).run(STEPS).violations

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lockstream_server.core.table import Queue
+from lockstream_server.core.queue import Queue
 from tests.simulation.world import World
 
 ROOT = Path(__file__).parents[2]

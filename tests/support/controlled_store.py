@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Hashable
 from dataclasses import dataclass, field
 
-from lockstream_server.core.table import Revision, Snapshot
+from lockstream_server.core.changes import Revision, Snapshot
+from lockstream_server.core.errors import LockError, Reason
 from lockstream_server.store.batch import Ticket
 from lockstream_server.store.memory import MemoryStore
-from lockstream_server.store.port import Evict, Feed, Lease, Outcome, Proposal, PutEntries, PutEntry, Recorded, Settle
+from lockstream_server.store.port import Evict, Feed, Lease, Outcome, Proposal, Recorded, Settle, Verdict
 
 LATENCY = 0.001
 """Seconds that a lease request takes to reach the store: a lease always ends later than what proves it."""
@@ -62,6 +63,8 @@ class ControlledStore:
         self.confirms: deque[Callable[[], None]] = deque()
         """Answers to renewals, held back."""
         self.hold_confirms = False
+        self.no_leases = False
+        """Whether it grants no leases now."""
         self._feed: _Delayed | None = None
         self._following: asyncio.Task[None] | None = None
 
@@ -102,10 +105,13 @@ class ControlledStore:
         """The proposal reaches the truth and its answer is lost: it will be repeated."""
         self.truth.propose(sent.proposal, lambda _: None)
 
+    def turn_down(self, sent: Sent, verdict: Verdict) -> None:
+        """The truth does not take this attempt: NO_SPACE or FAILED is on the way back. An earlier one it may have."""
+        sent.outcome = Outcome(verdict, 0)
+
     def stray(self, sent: Sent) -> None:
         """The proposal is taken for lost and will be repeated, but the first attempt is still on its way."""
-        if isinstance(sent.proposal, PutEntry | PutEntries):
-            self.strays.append(sent.proposal)
+        self.strays.append(sent.proposal)
 
     def land(self, proposal: Proposal) -> None:
         """A stray first attempt reaches the truth after all."""
@@ -173,6 +179,8 @@ class ControlledStore:
     async def grant_lease(self, ttl: int) -> Lease:
         """See `Store.grant_lease`."""
         await asyncio.sleep(LATENCY)
+        if self.no_leases:
+            raise LockError(Reason.STORE_UNAVAILABLE, "it grants no leases now")
         return await self.truth.grant_lease(ttl)
 
     async def revoke_lease(self, session: int) -> None:

@@ -1,20 +1,8 @@
 """Short ways to write etcd's history down."""
 
+from lockstream_server.core.changes import EntryDeleted, EntryPut, EvictionPut, SessionDeleted, SessionPut
+from lockstream_server.core.effects import Attached, Effect, Ended, Granted, Queued, Removed, Rewritten
 from lockstream_server.core.model import FOREIGN, EntryRecord, EvictionKind, EvictionRecord, Mode, SessionRecord, Terms
-from lockstream_server.core.table import (
-    Attached,
-    Effect,
-    Ended,
-    EntryDeleted,
-    EntryPut,
-    EvictionPut,
-    Granted,
-    Queued,
-    Removed,
-    Rewritten,
-    SessionDeleted,
-    SessionPut,
-)
 from lockstream_server.store.keys import delay_id, entry_id, eviction_id
 
 RECORD = SessionRecord("worker", {"zone": "a"}, 10, 10.0, False, "hash", "server-1", 1, 1.5)

@@ -27,7 +27,9 @@ from lockstream_server.core.messages import (
     Resume,
     Safe,
     SessionEnded,
+    SetValue,
     Upgrade,
+    ValueSet,
     WaitEnded,
 )
 from lockstream_server.core.model import Mode, Terms
@@ -138,6 +140,8 @@ class Stream:
             case Downgrade(acquire):
                 self._share(acquire)  # others may read from now on, told or not
                 self.held[acquire] = Hold(self.parts[acquire], self.held[acquire].token)
+            case SetValue(_, token):
+                self.world.said.pop(token, None)
             case Release(acquire) | Cancel(acquire):
                 self.held.pop(acquire, None)
             case Close():
@@ -168,6 +172,9 @@ class Stream:
                 self._attached(outcome)
             case ((Open() | Resume() | Close()), _):
                 self.state = "over"
+            case (SetValue(_, token, value), ValueSet()):
+                if token not in (each.token for each in self.asked.values() if isinstance(each, SetValue)):
+                    self.world.said[token] = value
             case (_, Exception()):
                 self.refusals[outcome.reason.name] += 1
             case _:
@@ -177,10 +184,10 @@ class Stream:
         self.happenings.append(happening)
         match happening:
             case Granted(acquire, token):
-                self.queued.remove(acquire)
+                self._await_no_more(acquire, happening)
                 self._hold(acquire, token)
             case WaitEnded(acquire):
-                self.queued.remove(acquire)
+                self._await_no_more(acquire, happening)
             case Lost(acquire, name, token, _):
                 held = self.held.pop(acquire)
                 assert (held.name, held.token) == (name, token)
@@ -193,6 +200,10 @@ class Stream:
                 self._jeopardy = not self._jeopardy
             case _:
                 pass
+
+    def _await_no_more(self, acquire: int, happening: Happening) -> None:
+        assert acquire in self.queued, f"told of what it does not await: {happening}"
+        self.queued.remove(acquire)
 
     def _attached(self, told: Attached) -> None:
         self.session = told.session
@@ -224,8 +235,12 @@ class World:
         self.loop = VirtualTimeLoop()
         self.truth = MemoryStore()
         self.stores = [ControlledStore(self.truth) for _ in range(servers)]
+        self._tokens = count(1)
         self.registries = [
-            Registry(Host(f"server-{n}", store, Table(), Bounds(), self.loop.time), new_token=lambda: "token")
+            Registry(
+                Host(f"server-{n}", store, Table(), Bounds(), self.loop.time),
+                new_token=lambda: f"token-{next(self._tokens)}",
+            )
             for n, store in enumerate(self.stores)
         ]
         self.streams: list[Stream] = []
@@ -235,6 +250,8 @@ class World:
         self._granted: dict[str, int] = {}
         self.parts: dict[int, dict[int, dict[str, AcquirePart]]] = {}
         """What each session asked for."""
+        self.said: dict[int, bytes] = {}
+        """By token the values that were set, where none is being set."""
         self.deleted: set[int] = set()
         """Tokens of entries that were deleted in the store by hand."""
         for store, registry in zip(self.stores, self.registries, strict=True):

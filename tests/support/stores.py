@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable
 from itertools import count
 
+from lockstream_server.core.changes import Change, Revision, Snapshot
 from lockstream_server.core.model import EntryRecord, Mode, SessionRecord
-from lockstream_server.core.table import Change, Revision, Snapshot, Table
+from lockstream_server.core.table import Table
 from lockstream_server.store.keys import entry_id
 from lockstream_server.store.port import (
     Attachment,

@@ -13,11 +13,12 @@ a wait sees nothing younger. So each cycle has one victim, the same for every se
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from lockstream_server.core.model import Entry, Mode
-from lockstream_server.core.table import Queue, Table
+from lockstream_server.core.queue import Queue
+from lockstream_server.core.table import Table
 
 Owner = tuple[int, str]
 """Session, 0 for a foreign entry, and owner."""
@@ -41,13 +42,14 @@ def is_sequential(owner: Owner) -> bool:
     return all(owner)
 
 
-def find(table: Table, waiter: Entry) -> list[Wait]:
+def find(table: Table, waiter: Entry, leaving: Collection[Entry] = ()) -> list[Wait]:
     """The cycle that this waiting entry has closed, beginning with its owner's wait; empty if there is none.
 
+    `leaving` are entries that are taken for gone: their deletion is under way, whatever their owners wait for.
     The time it takes is in proportion to the queues in which the owner waits, directly and over others.
     """
     owner = owner_of(waiter)
-    search = _Search(table, waiter)
+    search = _Search(table, waiter, leaving)
     if not is_sequential(owner) or not any(entry is not waiter for entry in search.entries_of(owner)):
         return []  # who has nothing else keeps nobody waiting
     reachable = search.reachable(owner)
@@ -65,8 +67,9 @@ def _age(entry: Entry) -> tuple[int, int, int]:
 class _Search:
     """One look at a table that does not change meanwhile, on behalf of one wait."""
 
-    def __init__(self, table: Table, waiter: Entry) -> None:
+    def __init__(self, table: Table, waiter: Entry, leaving: Collection[Entry]) -> None:
         self._table = table
+        self._leaving = leaving
         self._age = _age(waiter)
         self._owned: dict[int, dict[str, list[Entry]]] = {}
         self._places: dict[str, dict[Entry, int]] = {}
@@ -78,7 +81,8 @@ class _Search:
             live = self._table.sessions.get(session)
             owned: dict[str, list[Entry]] = {}
             for entry in live.entries.values() if live is not None else ():
-                owned.setdefault(entry.record.owner, []).append(entry)
+                if entry not in self._leaving:
+                    owned.setdefault(entry.record.owner, []).append(entry)
             self._owned[session] = owned
         return self._owned[session].get(name, ())
 
@@ -111,7 +115,7 @@ class _Search:
         for name, queue in queues.items():
             for entry in self._table.locks[name].entries:
                 owner = owner_of(entry)
-                if owner in standing and _age(entry) <= self._age:
+                if owner in standing and _age(entry) <= self._age and entry not in self._leaving:
                     copy = Entry(name, entry.key, entry.session, entry.record, entry.token)
                     queue.insert(copy)
                     standing[owner].append(copy)
@@ -175,7 +179,8 @@ class _Search:
 
     def _before(self, waiter: Entry, start: int) -> Sequence[Entry]:
         """Those before the waiter, but for the first so many."""
-        return self._table.locks[waiter.name].entries[start : self._place(waiter)]
+        before = self._table.locks[waiter.name].entries[start : self._place(waiter)]
+        return [entry for entry in before if entry not in self._leaving] if self._leaving else before
 
 
 def _way(start: Owner, came: Mapping[Owner, Wait]) -> list[Wait]:

@@ -117,6 +117,8 @@ class SessionRecord(NamedTuple):
     """How often it was attached, from 1."""
     opened_at: float
     """Seconds since the epoch by the wall clock of the server which opened it."""
+    nonce: str = ""
+    """Random and new at each attachment: a server that repeats a write knows by it whether the one there is its own."""
 
 
 class Entry:

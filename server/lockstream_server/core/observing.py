@@ -10,20 +10,11 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
 
+from lockstream_server.core.effects import Attached, Cause, Effect, Ended, Granted, Queued, Removed, Rewritten
 from lockstream_server.core.messages import LossReason
 from lockstream_server.core.model import Entry, EntryRecord
-from lockstream_server.core.table import (
-    Attached,
-    Cause,
-    Effect,
-    Ended,
-    Granted,
-    Queue,
-    Queued,
-    Removed,
-    Rewritten,
-    Table,
-)
+from lockstream_server.core.queue import Queue
+from lockstream_server.core.table import Table
 
 
 class EntryState(Enum):
@@ -153,16 +144,8 @@ def change_of(table: Table, effect: Granted | Queued | Removed | Rewritten) -> L
 
 
 def position_of(table: Table, entry: Entry) -> int:
-    """The place of an entry among the waiters, looked for from the end, where new ones are; 0 if it does not wait."""
-    queue = table.locks.get(entry.name)
-    if entry.granted or queue is None or queue.by_key.get(entry.key) is not entry:
-        return 0
-    entries = queue.entries
-    index = len(entries) - 1
-    while entries[index] is not entry:
-        index -= 1
-    # Of a queue only the first waiter can be the lock delay of a hold that stands, which nobody sees.
-    return index - queue.holding + (0 if entries[queue.holding].record.terms.shadow_of else 1)
+    """The place of an entry among the waiters, from 1; 0 if it holds, or is gone."""
+    return table.position(entry) if table.entry(entry.name, entry.key) is entry else 0
 
 
 def _change(kind: ChangeKind, entry: Entry, position: int = 0) -> LockChange:

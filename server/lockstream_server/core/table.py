@@ -5,195 +5,23 @@ its session record and its entries with it in one revision. Folding a revision c
 effects, in order; nothing else changes the table. Two tables that folded the same revisions are equal.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import Enum
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
 
-from lockstream_server.core.model import Entry, EntryRecord, EvictionRecord, SessionRecord, session_text
-from lockstream_server.core.rules import RULES, Holders
-
-
-class EntryPut(NamedTuple):
-    """An entry's key was written. `token` is the revision that created it, whichever revision wrote it last."""
-
-    name: str
-    key: str
-    session: int | None
-    """None for a foreign entry."""
-    record: EntryRecord
-    token: int
-
-
-class EntryDeleted(NamedTuple):
-    """An entry's key was deleted, or its lease ended."""
-
-    name: str
-    key: str
-
-
-class SessionPut(NamedTuple):
-    """A session record was written, by an open or a resume, at revision `attached_at`."""
-
-    session: int
-    record: SessionRecord
-    attached_at: int
-
-
-class SessionDeleted(NamedTuple):
-    """A session record was deleted: the session was closed or its lease ended."""
-
-    session: int
-
-
-class EvictionPut(NamedTuple):
-    """The record of an eviction was written, in the revision that deleted what was evicted."""
-
-    key: str
-    record: EvictionRecord
-
-
-class EvictionDeleted(NamedTuple):
-    """The record of an eviction grew old."""
-
-    key: str
-
-
-Change = EntryPut | EntryDeleted | SessionPut | SessionDeleted | EvictionPut | EvictionDeleted
-
-
-class Revision(NamedTuple):
-    """Everything under our prefix that one etcd revision changed, in the order of its events."""
-
-    number: int
-    changes: Sequence[Change]
-
-
-class Snapshot(NamedTuple):
-    """Everything under our prefix at one revision."""
-
-    revision: int
-    entries: Sequence[EntryPut]
-    sessions: Sequence[SessionPut]
-    evictions: Sequence[EvictionPut] = ()
-
-
-class Cause(Enum):
-    """Why an entry went away, as far as etcd's history tells."""
-
-    SESSION_ENDED = "session ended"
-    DELETED = "deleted"
-    """By its own session or behind its back; only the session knows which."""
-    EVICTED = "evicted"
-
-
-class Granted(NamedTuple):
-    """The entry holds the lock from this revision on."""
-
-    entry: Entry
-
-
-class Queued(NamedTuple):
-    """The entry is new and has to wait."""
-
-    entry: Entry
-
-
-class Removed(NamedTuple):
-    """The entry is gone; `entry.granted` tells whether it held."""
-
-    entry: Entry
-    cause: Cause
-    eviction: EvictionRecord | None
-    """By what, if it was evicted."""
-
-
-class Rewritten(NamedTuple):
-    """The entry says something else than before, at the same place and with the same token."""
-
-    entry: Entry
-    before: EntryRecord
-
-
-class Attached(NamedTuple):
-    """The session's record was written at this revision: whoever attached it at an earlier one is superseded."""
-
-    session: int
-    attached_at: int
-
-
-class Ended(NamedTuple):
-    """The session's record is gone. Comes before the `Removed` of its entries."""
-
-    session: int
-    eviction: EvictionRecord | None
-    """By what, if somebody ended it."""
-
-
-Effect = Granted | Queued | Removed | Rewritten | Attached | Ended
-
-
-class Queue:
-    """The entries of one lock in etcd's order; the first `holding` of them are granted."""
-
-    __slots__ = ("by_key", "entries", "holding", "permits")
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.by_key: dict[str, Entry] = {}
-        self.holding = 0
-        self.permits = 0
-        """The permits which those take that hold."""
-
-    def insert(self, entry: Entry) -> None:
-        """Put the entry where etcd's order has it: at the end but for entries of one transaction."""
-        index = len(self.entries)
-        while index > self.holding and self.entries[index - 1].order > entry.order:
-            index -= 1
-        self.entries.insert(index, entry)
-        self.by_key[entry.key] = entry
-
-    def remove(self, entry: Entry) -> None:
-        """Take the entry out; it must be in."""
-        self.entries.remove(entry)
-        del self.by_key[entry.key]
-        if entry.granted:
-            self.holding -= 1
-            self.permits -= entry.record.terms.permits
-
-    def rewrite(self, entry: Entry, record: EntryRecord) -> None:
-        """Let the entry say something else; it must be in."""
-        if entry.granted:
-            self.permits += record.terms.permits - entry.record.terms.permits
-        entry.record = record
-
-    def advance(self) -> Iterator[Entry]:
-        """Grant from the head for as long as the rules admit, yielding each entry granted."""
-        entries = self.entries
-        while (holding := self.holding) < len(entries):
-            candidate = entries[holding]
-            if holding:
-                holders = Holders(holding, entries[0], entries[holding - 1], self.permits)
-                if not RULES[candidate.record.mode](holders, candidate):
-                    return
-            candidate.granted = True
-            self.holding += 1
-            self.permits += candidate.record.terms.permits
-            yield candidate
-
-    def before(self, entry: Entry) -> Sequence[Entry]:
-        """The entries before this one."""
-        return self.entries[: self.entries.index(entry)]
-
-    def position(self, entry: Entry) -> int:
-        """The entry's place among the waiters, from 1; 0 if it holds."""
-        if entry.granted:
-            return 0
-        # Of a queue only the first waiter can be the lock delay of a hold that stands, which waits for nothing.
-        delays = 1 if self.entries[self.holding].record.terms.shadow_of else 0
-        return self.entries.index(entry) - self.holding + 1 - delays
-
-    def __repr__(self) -> str:
-        return f"Queue({self.entries!r})"
+from lockstream_server.core.changes import (
+    Change,
+    EntryDeleted,
+    EntryPut,
+    EvictionDeleted,
+    EvictionPut,
+    Revision,
+    SessionDeleted,
+    SessionPut,
+    Snapshot,
+)
+from lockstream_server.core.effects import Attached, Cause, Effect, Ended, Granted, Queued, Removed, Rewritten
+from lockstream_server.core.eviction_records import EvictionRecords
+from lockstream_server.core.model import Entry, EvictionRecord, SessionRecord, session_text
+from lockstream_server.core.queue import Queue
 
 
 class LiveSession:
@@ -218,8 +46,8 @@ class Table:
         """Every lock that is held or awaited, by name."""
         self.sessions: dict[int, LiveSession] = {}
         """Every session with a record or an entry, by lease."""
-        self.evictions: dict[str, EvictionRecord] = {}
-        """The records of evictions that etcd keeps, by the last part of their keys."""
+        self.evictions = EvictionRecords()
+        """The records of evictions that etcd keeps."""
 
     def __repr__(self) -> str:
         return f"Table(revision={self.revision}, locks={self.locks!r}, sessions={len(self.sessions)})"
@@ -273,10 +101,10 @@ class Table:
                         if not ended.entries:
                             del self.sessions[change.session]
                 case EvictionPut():
-                    self.evictions[change.key] = change.record
+                    self.evictions.put(change.key, change.record)
                     evicted[change.record.name, change.record.token] = change.record
                 case EvictionDeleted():
-                    self.evictions.pop(change.key, None)
+                    self.evictions.forget(change.key)
         # Only now, when the whole revision is in, is it known which entries went because their session did, and which
         # because of an eviction.
         if evicted:

@@ -8,7 +8,8 @@ from lockstream_server.core.errors import LockError, Reason
 from lockstream_server.core.estimates import turns
 from lockstream_server.core.model import check_name, parse_session, session_text
 from lockstream_server.core.observing import lock_view
-from lockstream_server.core.table import LiveSession, Queue, Table
+from lockstream_server.core.queue import Queue
+from lockstream_server.core.table import LiveSession, Table
 from lockstream_server.rpc import fields, paging, views
 from lockstream_server.rpc.handlers import Context, typed_errors
 from lockstream_server.rpc.paging import Cursor
@@ -124,11 +125,8 @@ class Reads(service_pb2_grpc.LockServiceServicer):
             check_name(request.name)
         session = fields.session_id(request.session_id) if request.session_id else None
         table = self._current_table()
-        asked_for = (
-            record
-            for record in table.evictions.values()
-            if request.name in ("", record.name) and session in (None, record.session)
-        )
+        records = table.evictions.values() if session is None else table.evictions.of_session(session)
+        asked_for = (record for record in records if request.name in ("", record.name))
         newest = nlargest(MAX_EVICTIONS, asked_for, key=lambda record: (record.at, record.token))
         return service_pb2.ListEvictionsResponse(
             evictions=[views.eviction(record) for record in newest], revision=table.revision

@@ -8,7 +8,6 @@ from lockstream_server.core.errors import LockError, Reason, invalid
 from lockstream_server.core.messages import Open, Resume
 from lockstream_server.rpc import requests, responses
 from lockstream_server.rpc.decoding import Undecodable
-from lockstream_server.rpc.errors import abort
 from lockstream_server.rpc.handlers import Context, typed_errors
 from lockstream_server.rpc.reads import Reads
 from lockstream_server.rpc.watching import WatchCall, asked
@@ -29,6 +28,7 @@ class LockService(Reads):
         super().__init__(registry.host, Past(registry.host.store))
         self._registry = registry
 
+    @typed_errors
     async def Session(  # type: ignore[override]  # the stub knows no coroutine handlers
         self, request_iterator: Any, context: Context
     ) -> None:
@@ -53,17 +53,21 @@ class LockService(Reads):
                 task.cancel()
             await asyncio.gather(reader, writer, return_exceptions=True)
         if conversation.outbox.overflowed:
-            await abort(context, LockError(Reason.SLOW_CONSUMER, "the client does not read its events"))
+            raise LockError(Reason.SLOW_CONSUMER, "the client does not read its events")
         for task in (reader, writer):
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
     async def _read(self, conversation: Conversation, context: Context) -> None:
-        """Hand over requests until the client sends no more."""
+        """Hand over requests until the client sends no more.
+
+        Raises LockError (INVALID_ARGUMENT) for what ends the stream. Only who writes may say so to the client: the
+        status must not cross what the writer is sending.
+        """
         while isinstance(message := await context.read(), session_pb2.SessionRequest):
             if len(message.requests) > MAX_REQUESTS_PER_FRAME:
                 detail = f"has {len(message.requests)} requests, more than {MAX_REQUESTS_PER_FRAME}"
-                await abort(context, invalid("requests", detail))
+                raise invalid("requests", detail)
             for request in message.requests:
                 try:
                     asked = requests.request(request)
@@ -76,7 +80,7 @@ class LockService(Reads):
                     conversation.handle(request.request_id, asked)
             await conversation.outbox.room()
         if isinstance(message, Undecodable):
-            await abort(context, message.error())
+            raise message.error()
 
     async def _write(self, conversation: Conversation, context: Context) -> None:
         """Write whatever is ready until there will be no more."""

@@ -1,14 +1,14 @@
 """The call that goes on looking: WatchLocks."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import aclosing, asynccontextmanager
 from typing import TypeVar
 
 from google.protobuf.message import Message
 
 from lockstream.v1 import service_pb2
-from lockstream_server.core.errors import invalid
+from lockstream_server.core.errors import LockError, Reason, invalid
 from lockstream_server.core.model import MAX_ID, check_name
 from lockstream_server.core.observing import LockView, RevisionChanges, Watched
 from lockstream_server.rpc import fields, views
@@ -49,7 +49,8 @@ class WatchCall:
     """One call: a snapshot, or what happened after a revision; then every change.
 
     Changes are written as the client takes them. Meanwhile they queue up, and when they are too many the writer is
-    stopped wherever it is.
+    stopped wherever it is. Until the client is told of the past, it has to take each message within a time: it keeps
+    a table of the past, or a copy, of which there are to be few.
     """
 
     def __init__(self, host: Host, past: Past, watched: Watched, context: Context) -> None:
@@ -60,6 +61,8 @@ class WatchCall:
         self._observer = Observer(watched, host.bounds.observer_changes, cut=self._cut)
         self._told = 0
         """The revision up to which everything was written."""
+        self._patience: float | None = host.bounds.observer_timeout
+        """Seconds for the client to take a message; None for as long as it likes."""
         self._writing: asyncio.Task[None] | None = None
 
     async def run(self, after: int) -> None:
@@ -83,9 +86,16 @@ class WatchCall:
 
     async def _write(self, after: int) -> None:
         if after:
-            await self._catch_up(after)
+            async with self._turn():
+                await self._catch_up(after)
+        elif self._watched.name is None and len(self._host.table.locks) > COPIED_LOCKS:
+            async with self._turn():
+                revision = self._listen()
+                await self._write_snapshot(self._watched.locks(await self._past.table(revision)))
         else:
-            await self._write_snapshot()
+            self._listen()
+            await self._write_snapshot([*self._watched.locks(self._host.table)])  # at once, because the table moves on
+        self._patience = None
         while revisions := await self._observer.take():
             for told in revisions:
                 if told.revision > self._told:
@@ -93,18 +103,24 @@ class WatchCall:
         if self._observer.error is not None:
             raise self._observer.error
 
-    async def _write_snapshot(self) -> None:
-        table = self._host.table
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """The right to keep a table of the past. Raises LockError if it comes after the end."""
+        async with self._past.turns:
+            if self._observer.error is not None:
+                raise self._observer.error
+            yield
+
+    def _listen(self) -> int:
+        """Keep what the table folds from here on. Returns the revision that it has reached."""
         self._observer.listening = True
-        self._told = table.revision
-        locks: Iterable[LockView]
-        if self._watched.name is None and len(table.locks) > COPIED_LOCKS:
-            locks = self._watched.locks(await self._past.table(self._told))
-        else:
-            locks = [*self._watched.locks(table)]  # at once, because the table moves on
+        self._told = self._host.table.revision
+        return self._told
+
+    async def _write_snapshot(self, locks: Iterable[LockView]) -> None:
         for portion, last in _portions(views.lock(lock) for lock in locks):
             snapshot = Told.Snapshot(locks=portion, complete=last)
-            await self._context.write(Told(revision=self._told, snapshot=snapshot))
+            await self._send(Told(revision=self._told, snapshot=snapshot))
 
     async def _catch_up(self, after: int) -> None:
         """Tell what happened since a revision, and that it is told."""
@@ -119,7 +135,7 @@ class WatchCall:
             await self._replay(replay, self._host.table.revision)
         self._observer.listening = True
         await self._replay(replay, self._host.table.revision)
-        await self._context.write(Told(revision=self._told, changes=Told.Changes()))
+        await self._send(Told(revision=self._told, changes=Told.Changes()))
 
     async def _replay(self, replay: Replay, until: int) -> None:
         async with aclosing(replay.until(until, self._watched)) as history:
@@ -132,8 +148,17 @@ class WatchCall:
         for portion, last in _portions(views.change(change) for change in told.changes):
             # Whoever has read only a part of a revision has all of it still to read.
             revision = told.revision if last else self._told
-            await self._context.write(Told(revision=revision, changes=Told.Changes(changes=portion)))
+            await self._send(Told(revision=revision, changes=Told.Changes(changes=portion)))
         self._told = told.revision
+
+    async def _send(self, message: Told) -> None:
+        """Write a message. Raises LockError (SLOW_CONSUMER) if the client does not take it in time."""
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._context.write(message)
+        except TimeoutError:
+            detail = f"the client did not read a message within {self._patience:g} s"
+            raise LockError(Reason.SLOW_CONSUMER, detail) from None
 
 
 def _portions(messages: Iterable[M]) -> Iterator[tuple[list[M], bool]]:

@@ -13,6 +13,7 @@ from enum import Enum
 
 from lockstream_server.core.errors import LockError
 from lockstream_server.core.model import Entry, EntryRecord, Mode
+from lockstream_server.store.keys import slot_of
 from lockstream_server.store.port import Part
 
 
@@ -43,6 +44,7 @@ class Claim:
         "pending",
         "position",
         "request",
+        "rewritten_at",
         "state",
         "timer",
         "token",
@@ -53,7 +55,7 @@ class Claim:
     def __init__(self, acquire: int, parts: Sequence[Part]) -> None:
         self.acquire = acquire
         self.parts = parts
-        """What its entries say, as far as was proposed."""
+        """What its entries say."""
         self.wait: float | None = None
         self.deadline: float | None = None
         """When the wait ends, by the event loop's clock; None for never."""
@@ -65,6 +67,8 @@ class Claim:
         """Of its entries, those that were not granted yet; once it leaves, those whose deletion is not known yet."""
         self.position = 0
         """The place in the queue that was told last."""
+        self.rewritten_at = 0
+        """The revision that last changed what its entry says, if one has."""
         self.request: int | None = None
         """The acquire request, while it has no reply."""
         self.timer: asyncio.TimerHandle | None = None
@@ -104,9 +108,15 @@ class Claim:
         return self.state is State.LEAVING and not self.leavers
 
     def has(self, entry: Entry) -> bool:
-        """Whether the entry is one of its own, and not of another acquire that the client gave the same identifier."""
+        """Whether the entry is one of its own.
+
+        It is not if it was written late, by a first attempt of this acquire or of another that the client gave the
+        same identifier.
+        """
         for part in self.parts:
             if part.name == entry.name:
+                if part.slot != slot_of(entry.key) or self.token not in (0, entry.token):
+                    return False
                 known, found = part.record, entry.record
                 return self.granted or known == found or known.asks_for() == found.asks_for()
         return False

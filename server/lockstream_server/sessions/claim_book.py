@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from lockstream_server.core.model import Entry
 from lockstream_server.core.table import Table
-from lockstream_server.sessions.claim import Claim
+from lockstream_server.sessions.claim import Claim, State
 from lockstream_server.sessions.slots import Slots
 from lockstream_server.store.keys import entry_id
 from lockstream_server.store.port import Part
@@ -71,6 +71,11 @@ class ClaimBook:
     def entry(self, part: Part) -> Entry | None:
         """The entry at the part's key, which a late attempt of another claim may have written."""
         return self._table.entry(part.name, entry_id(self._session, part.slot))
+
+    def leaving(self) -> list[Entry]:
+        """The entries that are on their way out."""
+        claims = [claim for claim in self._claims.values() if claim.state is State.LEAVING]
+        return [entry for claim in claims for part in claim.parts if (entry := self.entry(part)) and claim.has(entry)]
 
     def position(self, claim: Claim) -> int:
         """The place among the waiters, from 1; the last of several, 0 when all hold."""

@@ -1,9 +1,10 @@
 """What one session holds and awaits, and what its client has been told of it.
 
 Each claim is told exactly once of its grant and exactly once of its end. Its way is in the neighbouring files:
-`requests.py`, what the client asks; `waits.py`, to the grant; `holds.py`, while it is held; `endings.py`, to the end;
-and `claim_book.py`, which claims there are. Here is what they have in common: whose entry the fold speaks of, and what
-becomes of all claims at once when the session is taken over, the table is read anew, or the session ends.
+`requests.py`, what the client asks; `waits.py`, to the grant; `holds.py`, `rewrites.py` and `delays.py`, while it is
+held; `endings.py`, to the end; and `claim_book.py`, which claims there are. Here is what they have in common: whose
+entry the fold speaks of, and what becomes of all claims at once when the session is taken over, the table is read
+anew, or the session ends.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,6 +15,7 @@ from lockstream_server.core.messages import LossReason
 from lockstream_server.core.model import Entry, EvictionRecord
 from lockstream_server.sessions.claim import Claim, State
 from lockstream_server.sessions.claim_book import ClaimBook
+from lockstream_server.sessions.delays import Delays
 from lockstream_server.sessions.endings import Endings
 from lockstream_server.sessions.holds import Holds
 from lockstream_server.sessions.host import Background, Host
@@ -21,13 +23,13 @@ from lockstream_server.sessions.outbox import Outbox
 from lockstream_server.sessions.requests import Requests
 from lockstream_server.sessions.waits import Waits
 from lockstream_server.store.keys import slot_of
-from lockstream_server.store.port import Attachment, DeleteEntry, Part
+from lockstream_server.store.port import Attachment, Part
 
 
 class Claims:
     """All claims of one attachment of a session."""
 
-    __slots__ = ("_attachment", "_book", "_endings", "_holds", "_host", "_waits", "requests")
+    __slots__ = ("_attachment", "_book", "_delays", "_endings", "_holds", "_host", "_waits", "requests")
 
     def __init__(
         self,
@@ -42,9 +44,10 @@ class Claims:
         self._host = host
         self._attachment = attachment
         self._book = ClaimBook(host.table, attachment.session)
-        self._endings = Endings(host, attachment, outbox, self._book, background)
-        self._holds = Holds(host, attachment, outbox, self._endings, background)
-        self._waits = Waits(host, attachment, outbox, self._book, self._holds, self._endings, proven)
+        self._delays = Delays(host, attachment, background)
+        self._endings = Endings(host, attachment, outbox, self._book, self._delays)
+        self._holds = Holds(host, attachment, outbox, self._delays, background)
+        self._waits = Waits(host, attachment, outbox, self._book, self._delays, self._holds, self._endings, proven)
         self.requests = Requests(host, client_name, outbox, self._book, self._waits, self._holds, self._endings)
 
     def __repr__(self) -> str:
@@ -83,11 +86,11 @@ class Claims:
         else:
             self._endings.vanish(claim, eviction)
 
-    def moved(self, entry: Entry) -> None:
-        """An entry of this session has moved up in its queue, without being granted."""
+    def moved(self, entry: Entry, position: int) -> None:
+        """An entry of this session may have moved up in its queue, without being granted."""
         claim = self._book.by_acquire.get(entry.record.acquire)
         if claim is not None and claim.state is State.WAITING:
-            self._waits.moved(claim)
+            self._waits.moved(claim, position)
 
     def asked_to_yield(self, entry: Entry) -> None:
         """Somebody who waits behind an entry of this session asks it to yield."""
@@ -101,11 +104,9 @@ class Claims:
         An entry that nobody here wants, such as a repeated proposal's late first attempt, is deleted.
         """
         claim = self._book.by_acquire.get(entry.record.acquire)
-        late = claim is not None and not claim.active and 0 < (claim.left_at or claim.token) < entry.token
-        if claim is not None and not late and claim.has(entry):
+        if claim is not None and claim.has(entry):
             return claim
-        unwanted = DeleteEntry(self._attachment, entry.name, slot_of(entry.key), entry.token)
-        self._host.store.propose(unwanted, lambda _: None)
+        self._endings.discard(entry)
         return None
 
     # Taking over.
@@ -166,15 +167,15 @@ class Claims:
     # What goes with the lease of the session.
 
     def delay_leases(self) -> list[int]:
-        """The leases of all lock delays that are written."""
+        """The leases of all lock delays that are written, or about to be."""
         return [claim.delay_lease for claim in self._book.by_acquire.values() if claim.delay_lease]
 
     def renew_delays(self) -> None:
         """The lease of the session is being renewed: those of its lock delays with it."""
-        for lease in self.delay_leases():
-            self._host.store.renew_lease(lease, lambda _: None)
+        for claim in self._book.by_acquire.values():
+            self._delays.renew(claim)
 
     def end(self, error: LockError, loss: LossReason | None, eviction: EvictionRecord | None = None) -> None:
         """The session is over: answer everything. Held locks are reported lost unless the client closed it."""
         self._endings.end(error, loss, eviction)
-        self._holds.end(error)
+        self._holds.rewrites.end(error)

@@ -5,9 +5,9 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lockstream_server.core.effects import Attached, Cause, Effect, Ended, Granted, Queued, Removed, Rewritten
 from lockstream_server.core.errors import LockError
 from lockstream_server.core.model import Entry
-from lockstream_server.core.table import Attached, Cause, Effect, Ended, Granted, Queued, Removed, Rewritten
 from lockstream_server.sessions import evictions
 from lockstream_server.sessions.host import Background, Host
 from lockstream_server.sessions.session import Session
@@ -107,9 +107,9 @@ class Dispatch:
         names, self._moved = self._moved, {}
         for name in names:
             queue = self._host.table.locks.get(name)
-            for entry in queue.entries[queue.holding :] if queue is not None else ():
+            for position, entry in queue.waiting() if queue is not None else ():
                 if session := self._sessions.get(entry.session or 0):
-                    session.claims.moved(entry)
+                    session.claims.moved(entry, position)
 
     # Lock delays.
 
@@ -124,6 +124,6 @@ class Dispatch:
 
     async def _end_delay(self, delay: Entry) -> None:
         try:
-            await evictions.remove(self._host.store, delay)
+            await evictions.remove(self._host, delay)
         except LockError as error:
             log.info("a lock delay ends with its lease", extra={"why": error.detail})

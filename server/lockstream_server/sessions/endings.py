@@ -4,18 +4,21 @@ Whoever asked for the end is answered when the entries are gone, which the outco
 tell, in any order. Whoever still awaits the grant is told why there will be none; whoever holds, that the hold is lost.
 """
 
+import asyncio
 import logging
 from functools import partial
 
 from lockstream_server.core.errors import LockError, Reason
 from lockstream_server.core.messages import Cancelled, LossReason, Lost, Released, WaitEnded
-from lockstream_server.core.model import EvictionRecord
+from lockstream_server.core.model import Entry, EvictionRecord
 from lockstream_server.sessions import refusals
 from lockstream_server.sessions.claim import Claim, State
 from lockstream_server.sessions.claim_book import ClaimBook
-from lockstream_server.sessions.host import Background, Host
+from lockstream_server.sessions.delays import Delays
+from lockstream_server.sessions.host import RETRY_SECONDS, Host
 from lockstream_server.sessions.outbox import Outbox
-from lockstream_server.store.port import Attachment, DeleteEntry, Outcome, Verdict
+from lockstream_server.store.keys import slot_of
+from lockstream_server.store.port import Attachment, DeleteEntry, Outcome, Part, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -23,16 +26,14 @@ log = logging.getLogger(__name__)
 class Endings:
     """Steps on claims of one attachment that leave, or are gone."""
 
-    __slots__ = ("_attachment", "_background", "_book", "_host", "_outbox")
+    __slots__ = ("_attachment", "_book", "_delays", "_host", "_outbox")
 
-    def __init__(
-        self, host: Host, attachment: Attachment, outbox: Outbox, book: ClaimBook, background: Background
-    ) -> None:
+    def __init__(self, host: Host, attachment: Attachment, outbox: Outbox, book: ClaimBook, delays: Delays) -> None:
         self._host = host
         self._attachment = attachment
         self._outbox = outbox
         self._book = book
-        self._background = background
+        self._delays = delays
 
     # Leaving, as it is wanted here.
 
@@ -61,12 +62,8 @@ class Endings:
         then. So a claim whose proposal has no outcome yet is deleted when it has one.
         """
         claim.pending = len(claim.parts)
-        delayed = claim.record.terms.lock_delay > 0
         for part in claim.parts:
-            self._host.store.propose(
-                DeleteEntry(self._attachment, part.name, part.slot, claim.token, delayed),
-                partial(self._deleted, claim),
-            )
+            self._delete(claim, part)
 
     def give_up(self, claim: Claim, why: LockError) -> None:
         """A claim whose hold cannot be completed is withdrawn."""
@@ -79,7 +76,14 @@ class Endings:
         claim.granted = False
         self.leave(claim, None)
 
-    def _deleted(self, claim: Claim, outcome: Outcome) -> None:
+    def _delete(self, claim: Claim, part: Part) -> None:
+        delayed = claim.record.terms.lock_delay > 0
+        self._host.store.propose(
+            DeleteEntry(self._attachment, part.name, part.slot, claim.token, delayed),
+            partial(self._deleted, claim, part),
+        )
+
+    def _deleted(self, claim: Claim, part: Part, outcome: Outcome) -> None:
         """The outcome of the deletion of one entry."""
         match outcome.verdict:
             case Verdict.DELETED | Verdict.ABSENT:
@@ -94,13 +98,24 @@ class Endings:
                     # Nothing more may come of it; but what the fold has yet to show may still be its own.
                     self._host.milestones.when_folded(claim.left_at, partial(self._book.forget, claim))
             case Verdict.FAILED if claim.state is State.LEAVING:
-                for request, _ in claim.leavers or ():
-                    self._outbox.reply(request, refusals.by_store(outcome.verdict))
-                claim.leavers = None
-                claim.state = State.HELD if claim.granted else State.WAITING
-                self._book.add(claim)
+                # Such as for want of permissions, which an operator has to mend: until then the entry excludes others.
+                asyncio.get_running_loop().call_later(RETRY_SECONDS, self._delete_again, claim, part)
             case _:
                 pass  # REFUSED, UNKNOWN: the session is over, as the fold or the clock will tell
+
+    def _delete_again(self, claim: Claim, part: Part) -> None:
+        if claim.state is State.LEAVING:
+            self._delete(claim, part)
+
+    def discard(self, entry: Entry) -> None:
+        """Delete an entry that is no claim's."""
+        self._host.store.propose(
+            DeleteEntry(self._attachment, entry.name, slot_of(entry.key), entry.token), partial(self._discarded, entry)
+        )
+
+    def _discarded(self, entry: Entry, outcome: Outcome) -> None:
+        if outcome.verdict is Verdict.FAILED and self._attachment.live:
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self.discard, entry)
 
     # Gone.
 
@@ -117,8 +132,7 @@ class Endings:
         if claim.state is not State.LEAVING:  # or that was done when it began to leave
             self._book.disown(claim)
         claim.state = State.LEFT
-        if claim.delay_lease:
-            self._end_delay(claim)
+        self._delays.end(claim)
         if claim.why is not None:
             self._host.counters.withdrawn += 1
             self._end_wait(claim, claim.why)
@@ -136,8 +150,7 @@ class Endings:
         else:
             self._end_wait(claim, LockError(Reason.REMOVED_EXTERNALLY, "the entry was deleted in etcd"))
         self._book.disown(claim)
-        if claim.delay_lease:
-            self._end_delay(claim)
+        self._delays.end(claim)
         if len(claim.parts) > 1:
             self.drop(claim)
         else:
@@ -170,17 +183,3 @@ class Endings:
             claim.request = None
         else:
             self._outbox.push(WaitEnded(claim.acquire, error))
-
-    # Its lock delay.
-
-    def _end_delay(self, claim: Claim) -> None:
-        """The claim is not held any more, and its session lives: nothing is to be delayed."""
-        lease, claim.delay_lease = claim.delay_lease, 0
-        self._background(self.revoke_delay(lease))
-
-    async def revoke_delay(self, lease: int) -> None:
-        """Revoke the lease of a lock delay, or leave it to end by itself."""
-        try:
-            await self._host.store.revoke_lease(lease)
-        except LockError as error:
-            log.info("the lease of a lock delay ends by itself", extra={"why": error.detail})

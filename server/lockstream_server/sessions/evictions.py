@@ -1,55 +1,61 @@
 """Ending what somebody else holds, with a record of it."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 
 from lockstream_server.core.messages import Lost
 from lockstream_server.core.model import Entry, EvictionRecord
 from lockstream_server.core.table import Table
 from lockstream_server.sessions import refusals
-from lockstream_server.sessions.host import settling
+from lockstream_server.sessions.host import Host, settling
 from lockstream_server.store.port import Evict, EvictSession, Outcome, Proposal, Store, Verdict
-
-RECORD_SECONDS = 3600
-"""For how long the record of an eviction is kept."""
 
 
 def of_session(table: Table, session: int) -> list[Lost]:
     """What others ended of a session, as far as it is on record."""
     return [
         Lost(record.acquire, record.name, record.token, refusals.LOSSES[record.kind], record.reason, record.actor)
-        for record in table.evictions.values()
-        if record.session == session and record.acquire
+        for record in table.evictions.of_session(session)
+        if record.acquire
     ]
 
 
-async def evict(store: Store, entry: Entry, eviction: EvictionRecord) -> bool:
+async def evict(host: Host, entry: Entry, eviction: EvictionRecord) -> bool:
     """Delete the entry and record why, in one revision. False if it was gone already. Raises LockError."""
-    lease = await store.grant_lease(RECORD_SECONDS)
-    return await _settle(store, Evict(entry.name, entry.key, entry.token, eviction, lease.session), lease.session)
+    return await _on_record(host, partial(Evict, entry.name, entry.key, entry.token, eviction))
 
 
-async def evict_session(store: Store, session: int, seen: int, eviction: EvictionRecord) -> bool:
+async def evict_session(host: Host, session: int, seen: int, eviction: EvictionRecord) -> bool:
     """End the session whose record was written at revision `seen`. False if that is no longer so. Raises LockError."""
-    lease = await store.grant_lease(RECORD_SECONDS)
-    done = await _settle(store, EvictSession(session, seen, eviction, lease.session), lease.session)
+    done = await _on_record(host, partial(EvictSession, session, seen, eviction))
     if done:
-        await store.revoke_lease(session)
+        await host.store.revoke_lease(session)
     return done
 
 
-async def remove(store: Store, entry: Entry) -> bool:
+async def remove(host: Host, entry: Entry) -> bool:
     """Delete an entry that nobody holds, such as a lock delay, without a record. Raises LockError."""
-    return await _settle(store, Evict(entry.name, entry.key, entry.token, None, 0), None)
+    return _done(await _verdict(host.store, Evict(entry.name, entry.key, entry.token, None, 0)))
 
 
-async def _settle(store: Store, proposal: Proposal, lease: int | None) -> bool:
+async def _on_record(host: Host, under: Callable[[int], Proposal]) -> bool:
+    """Propose an eviction, with its record under a lease that lives."""
+    while True:
+        lease = await host.record_leases.take()
+        verdict = await _verdict(host.store, under(lease))
+        if verdict is not Verdict.REFUSED:
+            return _done(verdict)
+        host.record_leases.ended(lease)
+
+
+async def _verdict(store: Store, proposal: Proposal) -> Verdict:
     settled: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     store.propose(proposal, settling(settled))
-    outcome = await settled
-    if outcome.verdict is Verdict.DELETED:
-        return True
-    if lease is not None:
-        await store.revoke_lease(lease)
-    if outcome.verdict is not Verdict.ABSENT:
-        raise refusals.by_store(outcome.verdict)
-    return False
+    return (await settled).verdict
+
+
+def _done(verdict: Verdict) -> bool:
+    if verdict in (Verdict.DELETED, Verdict.ABSENT):
+        return verdict is Verdict.DELETED
+    raise refusals.by_store(verdict)

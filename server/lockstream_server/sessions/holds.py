@@ -1,86 +1,46 @@
-"""What comes with holding a lock beyond having it: its delay, its longest time, its value, and wishes to yield."""
+"""What comes with holding a lock beyond having it: its longest time, its value, and wishes to yield."""
 
 import asyncio
 import logging
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from lockstream_server.core.errors import LockError, Reason
 from lockstream_server.core.messages import Downgraded, ValueSet, YieldAsked, YieldRequested
-from lockstream_server.core.messages import Outcome as Reply
-from lockstream_server.core.model import Entry, EntryRecord, EvictionKind, EvictionRecord, Mode, Terms
-from lockstream_server.sessions import evictions, refusals
+from lockstream_server.core.model import Entry, EntryRecord, EvictionKind, EvictionRecord, Mode
+from lockstream_server.sessions import evictions
 from lockstream_server.sessions.claim import Claim, State
-from lockstream_server.sessions.endings import Endings
-from lockstream_server.sessions.host import Background, Host, settling
+from lockstream_server.sessions.delays import Delays
+from lockstream_server.sessions.host import RETRY_SECONDS, Background, Host
 from lockstream_server.sessions.outbox import Outbox
-from lockstream_server.store.keys import delay_id, entry_id
-from lockstream_server.store.port import Attachment, Outcome, Part, PutDelay, RewriteEntry, Verdict
+from lockstream_server.sessions.rewrites import Rewrites
+from lockstream_server.store.keys import entry_id
+from lockstream_server.store.port import Attachment
 
 log = logging.getLogger(__name__)
-
-RETRY_SECONDS = 1.0
-"""Until an eviction that etcd did not take is tried again."""
 
 
 class Holds:
     """Steps on claims of one attachment that hold, or are about to."""
 
     def __init__(
-        self, host: Host, attachment: Attachment, outbox: Outbox, endings: Endings, background: Background
+        self, host: Host, attachment: Attachment, outbox: Outbox, delays: Delays, background: Background
     ) -> None:
         self._host = host
         self._attachment = attachment
         self._outbox = outbox
-        self._endings = endings
+        self._delays = delays
         self._background = background
-        self._rewriting: set[int] = set()
-        """Requests for which the store writes."""
+        self.rewrites = Rewrites(host, attachment, outbox)
 
     def adopted(self, claim: Claim, entry: Entry) -> None:
         """Take up what an earlier attachment did for a hold."""
         terms = claim.record.terms
         if terms.lock_delay:
-            shadow = self._host.table.entry(entry.name, delay_id(entry.key))
-            if shadow is not None:
-                claim.delay_lease = shadow.record.terms.delay_lease
-            else:
-                self.delay(claim, lambda: None)
+            self._delays.adopt(claim, entry)
         if terms.max_hold:
             self.limit(claim)
-
-    # The lock delay.
-
-    def delay(self, claim: Claim, then: Callable[[], None]) -> None:
-        """Write the claim's lock delay, and go on when it stands."""
-        self._background(self._delay(claim, then))
-
-    async def _delay(self, claim: Claim, then: Callable[[], None]) -> None:
-        name, slot, record = claim.parts[0]
-        live = self._host.table.sessions.get(self._attachment.session)
-        if live is None or live.record is None:
-            return  # the session is over
-        try:
-            lease = await self._host.store.grant_lease(math.ceil(live.record.ttl + record.terms.lock_delay))
-        except LockError as error:
-            self._endings.give_up(claim, error)
-            return
-        terms = Terms(shadow_of=claim.token, lock_delay=record.terms.lock_delay, delay_lease=lease.session)
-        shadow = EntryRecord(claim.acquire, Mode.EXCLUSIVE, record.owner, record.queued_at, terms)
-        settled: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._host.store.propose(
-            PutDelay(self._attachment, name, slot, claim.token, lease.session, shadow), settling(settled)
-        )
-        outcome = await settled
-        if outcome.verdict is Verdict.WRITTEN and claim.active:
-            claim.delay_lease = lease.session
-            then()
-            return
-        if self._attachment.live:  # otherwise whoever resumed the session may have found it, and go by it
-            await self._endings.revoke_delay(lease.session)
-        if outcome.verdict in (Verdict.FAILED, Verdict.NO_SPACE):
-            self._endings.give_up(claim, refusals.by_store(outcome.verdict))
 
     # The longest hold.
 
@@ -91,7 +51,7 @@ class Holds:
         held_until = terms.held_until or now + terms.max_hold
         if not terms.held_until:
             # So that a resume elsewhere does not begin the time anew.
-            self._rewrite(claim, claim.record._replace(terms=terms._replace(held_until=held_until)), None, None)
+            self.rewrites.propose(claim, partial(_with_terms, held_until=held_until))
         remaining = held_until - now
         loop = asyncio.get_running_loop()
         claim.timer = loop.call_later(max(remaining - terms.yield_notice, 0), self._give_notice, claim, held_until)
@@ -120,7 +80,7 @@ class Holds:
             self._host.wall_clock(),
         )
         try:
-            await evictions.evict(self._host.store, entry, eviction)
+            await evictions.evict(self._host, entry, eviction)
         except LockError as error:
             log.warning("a hold that lasts too long could not be evicted yet", extra={"why": error.detail})
             if claim.state is State.HELD:
@@ -139,8 +99,7 @@ class Holds:
         if claim.state is not State.WAITING or claim.record.terms.asks_yield:
             self._outbox.reply(request, YieldAsked())
             return
-        record = claim.record._replace(terms=claim.record.terms._replace(asks_yield=True))
-        self._rewrite(claim, record, request, YieldAsked())
+        self.rewrites.propose(claim, partial(_with_terms, asks_yield=True), request, YieldAsked())
 
     # What a hold says.
 
@@ -148,8 +107,7 @@ class Holds:
         """Change the value and the labels of a hold. Raises LockError."""
         if len(claim.parts) > 1:
             raise LockError(Reason.WRONG_STATE, f"acquire {claim.acquire} holds several locks, which have no value")
-        terms = claim.record.terms._replace(value=value, metadata=metadata)
-        self._rewrite(claim, claim.record._replace(terms=terms), request, ValueSet())
+        self.rewrites.propose(claim, partial(_with_terms, value=value, metadata=metadata), request, ValueSet())
 
     def downgrade(self, request: int, claim: Claim) -> None:
         """Make an exclusive hold shared. Raises LockError."""
@@ -159,37 +117,12 @@ class Holds:
         if record.mode is Mode.SHARED:
             self._outbox.reply(request, Downgraded())
             return
-        shared = record._replace(mode=Mode.SHARED, terms=record.terms._replace(upgrades=0))
-        self._rewrite(claim, shared, request, Downgraded())
+        self.rewrites.propose(claim, _shared, request, Downgraded())
 
-    def _rewrite(self, claim: Claim, record: EntryRecord, request: int | None, done: Reply | None) -> None:
-        """Write what the claim's entry is to say from now on, and answer the request when it does."""
-        name, slot, _ = claim.parts[0]
-        claim.parts = [Part(name, slot, record)]
-        if request is not None:
-            self._rewriting.add(request)
-        self._host.store.propose(
-            RewriteEntry(self._attachment, name, slot, claim.token, record),
-            partial(self._rewritten, claim, request, done),
-        )
 
-    def _rewritten(self, claim: Claim, request: int | None, done: Reply | None, outcome: Outcome) -> None:
-        if request is None or done is None or request not in self._rewriting:
-            return
-        match outcome.verdict:
-            case Verdict.WRITTEN:
-                answer = done
-            case Verdict.ABSENT:
-                answer = refusals.not_held(claim.acquire)
-            case Verdict.FAILED | Verdict.NO_SPACE:
-                answer = refusals.by_store(outcome.verdict)
-            case _:
-                return  # REFUSED, UNKNOWN: the session is over, as the fold or the clock will tell
-        self._rewriting.remove(request)
-        self._outbox.reply(request, answer)
+def _with_terms(record: EntryRecord, **changed: Any) -> EntryRecord:
+    return record._replace(terms=record.terms._replace(**changed))
 
-    def end(self, error: LockError) -> None:
-        """The session is over: answer everything."""
-        for request in self._rewriting:
-            self._outbox.reply(request, error)
-        self._rewriting.clear()
+
+def _shared(record: EntryRecord) -> EntryRecord:
+    return _with_terms(record, upgrades=0)._replace(mode=Mode.SHARED)

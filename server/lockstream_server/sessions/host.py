@@ -9,11 +9,15 @@ from typing import Any, TypeVar
 
 from lockstream_server.core.table import Table
 from lockstream_server.sessions.quotas import Clients, Quotas
+from lockstream_server.sessions.record_leases import RecordLeases
 from lockstream_server.sessions.witness import Witness
 from lockstream_server.store.port import Store
 from lockstream_server.telemetry import Counters
 
 T = TypeVar("T")
+
+RETRY_SECONDS = 1.0
+"""Until what etcd did not take is tried again, where it has to be."""
 
 Background = Callable[[Coroutine[Any, Any, None]], None]
 """Runs the few steps that have to wait for the store."""
@@ -35,6 +39,8 @@ class Bounds:
     """Streams that watch locks at this server."""
     observer_changes: int = 4_096
     """Changes that such a stream has not taken yet; overflow ends it with SLOW_CONSUMER."""
+    observer_timeout: float = 10.0
+    """Seconds which it may take over a message while it is told of the past; then it ends with SLOW_CONSUMER."""
     default_ttl: float = 10.0
     """Seconds; for a client that states none."""
     min_ttl: float = 2.0
@@ -86,10 +92,12 @@ class Host:
     witness: Witness = field(default_factory=Witness)
     milestones: Milestones = field(init=False)
     clients: Clients = field(init=False)
+    record_leases: RecordLeases = field(init=False)
 
     def __post_init__(self) -> None:
         self.milestones = Milestones(self.table)
         self.clients = Clients(self.table, self.quotas)
+        self.record_leases = RecordLeases(self.store)
 
 
 def settling(future: "asyncio.Future[T]") -> Callable[[T], None]:

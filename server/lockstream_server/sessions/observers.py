@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
+from lockstream_server.core.effects import Attached, Effect, Ended
 from lockstream_server.core.errors import LockError, Reason, quota_exceeded
 from lockstream_server.core.observing import LockChange, RevisionChanges, Watched, change_of
-from lockstream_server.core.table import Attached, Effect, Ended, Table
+from lockstream_server.core.table import Table
 
 
 class Observer:

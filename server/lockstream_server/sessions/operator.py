@@ -2,7 +2,7 @@
 
 from lockstream_server.core.errors import LockError, Reason
 from lockstream_server.core.model import Entry, EvictionKind, EvictionRecord, session_text
-from lockstream_server.core.table import Queue
+from lockstream_server.core.queue import Queue
 from lockstream_server.sessions import evictions
 from lockstream_server.sessions.host import Host
 from lockstream_server.store.keys import delay_id
@@ -28,11 +28,11 @@ class Operator:
         for holder in holders:
             if token in (None, holder.token):
                 eviction = self._eviction(holder)
-                if await evictions.evict(self._host.store, holder, eviction):
+                if await evictions.evict(self._host, holder, eviction):
                     done.append(eviction)
                 delay = self._host.table.entry(name, delay_id(holder.key))
-                if delay is not None:
-                    await evictions.remove(self._host.store, delay)
+                if delay is not None and delay.record.terms.shadow_of == holder.token:
+                    await evictions.remove(self._host, delay)
         if not done:
             whom = f"with token {token}" if token is not None else "at all"
             raise LockError(Reason.NOT_HELD, f"nobody holds {name!r} {whom}")
@@ -44,7 +44,7 @@ class Operator:
             EvictionKind.FORCE_RELEASED, session, "", 0, 0, self._reason, self._actor, self._host.wall_clock()
         )
         while (recorded := await self._host.store.read_session(session)) is not None:
-            if await evictions.evict_session(self._host.store, session, recorded.attached_at, eviction):
+            if await evictions.evict_session(self._host, session, recorded.attached_at, eviction):
                 return eviction
         raise LockError(Reason.SESSION_EXPIRED, f"there is no session {session_text(session)}")
 

@@ -4,14 +4,17 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from lockstream_server.core.changes import Snapshot
 from lockstream_server.core.observing import RevisionChanges, Watched, changes
-from lockstream_server.core.table import Snapshot, Table
+from lockstream_server.core.table import Table
 from lockstream_server.store.port import Store
 
 TABLES = 2
 """How many tables of earlier revisions are kept for those who page through them."""
 KEPT_SECONDS = 60.0
 """How long a table of an earlier revision is kept."""
+TURNS = 8
+"""How many may keep such a table for as long as their client reads of it; all others wait for their turn."""
 
 
 class Past:
@@ -21,6 +24,8 @@ class Past:
         self._store = store
         self._tables: dict[int, Table] = {}
         self._reading = asyncio.Lock()
+        self.turns = asyncio.Semaphore(TURNS)
+        """To be held by whoever keeps a table or a replay while something else is awaited."""
 
     def __repr__(self) -> str:
         return f"Past({list(self._tables)})"

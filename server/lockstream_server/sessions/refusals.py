@@ -77,3 +77,8 @@ def is_same(claim: Claim, parts: Sequence[tuple[str, Mode, Terms]], owner: str) 
     """Whether these would ask for what the claim asked for."""
     asked = {(name, *EntryRecord(claim.acquire, mode, owner, 0.0, terms).asks_for()) for name, mode, terms in parts}
     return asked == {(name, *record.asks_for()) for name, _, record in claim.parts}
+
+
+def draining() -> LockError:
+    """This server takes nobody any more."""
+    return LockError(Reason.DRAINING, "this server is about to stop")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
+from lockstream._clock import Clock
 from lockstream_server.core.errors import LockError, Reason
 from lockstream_server.core.messages import (
     Attached,
@@ -34,7 +35,7 @@ class Session:
 
     One timer serves everything that depends on time: renewals, jeopardy, the end of the proof, missing heartbeats and
     the grace of a detached session. `background` runs the few steps that have to wait for the store; `ended` is called
-    once, when the session is over on this server.
+    once, when the session is over on this server. The times of `proof` are those of `clock`.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Session:
         proof: LeaseProof,
         outbox: Outbox,
         *,
+        clock: Clock,
         background: Background,
         ended: Callable[["Session"], None],
     ) -> None:
@@ -57,8 +59,9 @@ class Session:
         self._background = background
         self._ended = ended
         self._loop = asyncio.get_running_loop()
+        self._clock = clock
         self.claims = Claims(host, attachment, record.client_name, outbox, self._is_proven, background)
-        now = self._loop.time()
+        now = clock.time()
         self._in_jeopardy = False
         self._renew_at = proof.until - record.ttl * (1 - 1 / RENEWALS_PER_TTL)
         self._heartbeat_by = now + record.ttl
@@ -67,7 +70,7 @@ class Session:
         self._tick()
 
     def __repr__(self) -> str:
-        remaining = self._proof.remaining(self._loop.time())
+        remaining = self._proof.remaining(self._clock.time())
         return (
             f"Session({session_text(self.attachment.session)} {self.phase.value}, "
             f"proven for {remaining:.1f}s, {self.claims!r}, {self.outbox!r})"
@@ -85,7 +88,7 @@ class Session:
             resume_token,
             self.record.ttl,
             self.record.grace,
-            self._proof.remaining(self._loop.time()),
+            self._proof.remaining(self._clock.time()),
             self.claims.messages(),
             self.record.server,
             self.record.generation,
@@ -103,7 +106,7 @@ class Session:
     def heartbeat(self, request: int) -> None:
         """Note that the client lives and answer how long the lease is proven. Raises LockError."""
         self._check_attached()
-        now = self._loop.time()
+        now = self._clock.time()
         self._heartbeat_by = now + self.record.ttl
         self.outbox.reply(request, Proof(self._proof.remaining(now)))
 
@@ -147,7 +150,7 @@ class Session:
             return
         self._enter(Phase.DETACHED)
         self.outbox.close()
-        now = self._loop.time()
+        now = self._clock.time()
         self._grace_until = now + self.record.grace
         if self.record.grace > 0:
             self._renew(now)  # the grace counts from now, not from the last renewal
@@ -219,7 +222,7 @@ class Session:
         """Do what is due and set the timer for what is next."""
         if self._timer is not None:
             self._timer.cancel()
-        now = self._loop.time()
+        now = self._clock.time()
         standing = self._proof.standing(now)
         attached = self.phase is Phase.ATTACHED
         if now >= self._grace_until:
@@ -243,7 +246,7 @@ class Session:
             due.append(self._renew_at)
             if self.record.heartbeats:
                 due.append(self._heartbeat_by)
-        self._timer = self._loop.call_at(min(due), self._tick)
+        self._timer = self._loop.call_at(self._clock.timer(min(due)), self._tick)
 
     def _expire(self, why: str, loss: LossReason) -> None:
         """End the session from here, and in the store as soon as that can be done."""
@@ -262,7 +265,7 @@ class Session:
         if not alive:
             self.expired()
             return
-        now = self._loop.time()
+        now = self._clock.time()
         if self._proof.standing(now) is Standing.UNPROVEN:
             self._tick()  # the answer came too late: what could not be proven in between stays lost
             return
@@ -273,4 +276,4 @@ class Session:
             self._tick()
 
     def _is_proven(self) -> bool:
-        return self._loop.time() < self._proof.until
+        return self._clock.time() < self._proof.until

@@ -16,6 +16,7 @@ from lockstream_server.core.rules import refusal
 from lockstream_server.sessions import refusals
 from lockstream_server.sessions.claim import Claim, State
 from lockstream_server.sessions.claim_book import ClaimBook
+from lockstream_server.sessions.delays import Delays
 from lockstream_server.sessions.endings import Endings
 from lockstream_server.sessions.holds import Holds
 from lockstream_server.sessions.host import Host
@@ -26,7 +27,7 @@ from lockstream_server.store.port import Attachment, Outcome, PutEntries, PutEnt
 class Waits:
     """Steps on claims of one attachment that await their grant."""
 
-    __slots__ = ("_attachment", "_book", "_endings", "_holds", "_host", "_outbox", "_proven")
+    __slots__ = ("_attachment", "_book", "_delays", "_endings", "_holds", "_host", "_outbox", "_proven")
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Waits:
         attachment: Attachment,
         outbox: Outbox,
         book: ClaimBook,
+        delays: Delays,
         holds: Holds,
         endings: Endings,
         proven: Callable[[], bool],
@@ -43,6 +45,7 @@ class Waits:
         self._attachment = attachment
         self._outbox = outbox
         self._book = book
+        self._delays = delays
         self._holds = holds
         self._endings = endings
         self._proven = proven
@@ -74,7 +77,7 @@ class Waits:
                 claim.token = claim.token or outcome.revision
                 self._host.milestones.when_folded(outcome.revision, partial(self._look, claim))
             case Verdict.FAILED | Verdict.NO_SPACE:
-                self._endings.refuse(claim, refusals.by_store(outcome.verdict))
+                self._not_taken(claim, refusals.by_store(outcome.verdict))
             case _:
                 pass  # REFUSED, UNKNOWN: the session is over, as the fold or the clock will tell
 
@@ -92,24 +95,51 @@ class Waits:
         else:
             claim.token = claim.token or outcome.revision
 
+    def _not_taken(self, claim: Claim, why: LockError) -> None:
+        """The store did not take this attempt; it may have taken an earlier one, whose answer was lost.
+
+        If the fold has shown that, the claim goes on from there. If it is yet to show it, the entry will be
+        nobody's, and be deleted.
+        """
+        own = self._own(claim)
+        if not own:
+            self._endings.refuse(claim, why)
+        elif claim.state is State.LEAVING and not claim.token:
+            claim.token = own[0].token
+            self._endings.delete(claim)
+        elif claim.state is State.PROPOSED and len(own) < len(claim.parts):
+            self._lost_parts(claim, own[0].token)
+
     def _look(self, claim: Claim) -> None:
         """There was such an entry: see what the table says of it."""
         if claim.state is not State.PROPOSED:
             return
-        entries = [self._book.entry(part) for part in claim.parts]
-        if any(entry is None or entry.record.acquire != claim.acquire or not claim.has(entry) for entry in entries):
+        own = self._own(claim)
+        if not own:
             # A late attempt of the acquire that had the slot before. It is being deleted, and then this one fits.
             claim.token = 0
             try:
                 self.propose(claim)
             except LockError as error:
                 self._endings.refuse(claim, error)
-            return
-        for entry in filter(None, entries):
-            if entry.granted:
-                self.granted(claim, entry)
-            else:
-                self.queued(claim, entry)
+        elif len(own) < len(claim.parts):
+            self._lost_parts(claim, own[0].token)
+        else:
+            for entry in own:
+                if entry.granted:
+                    self.granted(claim, entry)
+                else:
+                    self.queued(claim, entry)
+
+    def _own(self, claim: Claim) -> list[Entry]:
+        """What the table shows of its entries."""
+        there = [entry for part in claim.parts if (entry := self._book.entry(part))]
+        return [entry for entry in there if entry.record.acquire == claim.acquire and claim.has(entry)]
+
+    def _lost_parts(self, claim: Claim, token: int) -> None:
+        """Some of its entries were deleted before the table showed them: the claim is lost as a whole."""
+        claim.token = token
+        self._endings.vanish(claim, None)
 
     # What the fold shows.
 
@@ -144,9 +174,10 @@ class Waits:
         self._tell(claim, Queued(claim.acquire, claim.position))
         self.arm(claim)
 
-    def moved(self, claim: Claim) -> None:
-        """It may have moved up in a queue, without being granted."""
-        position = self._book.position(claim)
+    def moved(self, claim: Claim, position: int) -> None:
+        """It may have moved up to this place in a queue, without being granted."""
+        if len(claim.parts) > 1:
+            position = self._book.position(claim)
         if position != claim.position:
             claim.position = position
             self._outbox.push(PositionChanged(claim.acquire, position))
@@ -170,6 +201,8 @@ class Waits:
     def _deadlock(self, entry: Entry) -> LockError | None:
         """The cycle that an entry closed by waiting, if it did."""
         cycle = deadlock.find(self._host.table, entry)
+        if cycle and (leaving := self._book.leaving()):  # what is being released keeps nobody waiting
+            cycle = deadlock.find(self._host.table, entry, leaving)
         return refusals.deadlocked(cycle) if cycle else None
 
     # The grant.
@@ -184,8 +217,8 @@ class Waits:
         claim.token = token
         if claim.state not in (State.PROPOSED, State.WAITING):
             return
-        if claim.record.terms.lock_delay and not claim.delay_lease:
-            self._holds.delay(claim, partial(self._hold, claim))
+        if claim.record.terms.lock_delay:
+            self._delays.write(claim, partial(self._hold, claim), partial(self._endings.give_up, claim))
         else:
             self._hold(claim)
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from lockstream_server.core.effects import Effect, Granted, Removed
 from lockstream_server.core.estimates import HoldTimes
 from lockstream_server.core.highest_tokens import HighestTokens
-from lockstream_server.core.table import Effect, Granted, Removed, Table
+from lockstream_server.core.table import Table
 from lockstream_server.sessions.observers import Observers
 
 

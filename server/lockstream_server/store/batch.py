@@ -15,7 +15,7 @@ stands in all of its lanes at once, and it is ready when it is at the head of th
 from collections import deque
 from collections.abc import Hashable, Sequence
 
-from lockstream_server.store.keys import eviction_id
+from lockstream_server.store.keys import eviction_id, own_entry
 from lockstream_server.store.port import (
     DeleteEntry,
     Evict,
@@ -53,6 +53,8 @@ class Ticket:
             self.writes = ((proposal.name, proposal.attachment.session, proposal.slot),)
             if isinstance(proposal, PutEntry):
                 self.creates = (proposal.name,)
+            elif isinstance(proposal, RewriteEntry):
+                self.size = 3
         elif isinstance(proposal, PutEntries):
             session = proposal.attachment.session
             self.writes = tuple((part.name, session, part.slot) for part in proposal.parts)
@@ -71,9 +73,8 @@ class Ticket:
 
 def entry_of(name: str, key: str) -> Hashable:
     """The lane of the entry with this key, or of the entry whose lock delay it is; foreign keys have their own."""
-    session, dot, rest = key.partition(".")
-    slot = rest.removesuffix(".d")
-    return (name, int(session, 16), int(slot)) if dot and len(session) == 16 and slot.isdigit() else (name, key)
+    own = own_entry(key)
+    return (name, own.session, own.slot) if own is not None else (name, key)
 
 
 class Planner:

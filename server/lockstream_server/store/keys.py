@@ -17,8 +17,9 @@ foreign entry: whoever wrote it, such as etcd's own mutex recipe, excludes ours 
 
 import re
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, unquote
 
 import orjson
@@ -36,6 +37,15 @@ from lockstream_server.core.model import (
     parse_session,
     session_text,
 )
+
+N = TypeVar("N", int, float)
+
+MAX_COUNT = 2**32 - 1
+"""What the protocol has room for, of permits for instance."""
+MAX_SECONDS = 315_576_000_000
+"""The longest google.protobuf.Duration."""
+MAX_MOMENT = 253_402_300_799
+"""The last google.protobuf.Timestamp, in seconds since the epoch."""
 
 
 @lru_cache(maxsize=4096)
@@ -71,6 +81,14 @@ class EntryKey(NamedTuple):
     name: str
     key: str
     session: int | None
+    is_delay: bool
+
+
+class OwnEntry(NamedTuple):
+    """What the last part of an entry's key says, if the entry or the lock delay is of this service."""
+
+    session: int
+    slot: int
     is_delay: bool
 
 
@@ -144,15 +162,11 @@ class Keys:
         name = unescape(escaped)
         if name is None or not slash:
             return None
-        own = _OWN_ENTRY.fullmatch(key)
-        if own is not None:
-            session = int(own[1], 16)
-            if 0 < session <= MAX_ID:
-                return EntryKey(name, key, None if own[2] else session, is_delay=own[2] is not None)
-        return EntryKey(name, key, None, is_delay=False)
+        own = own_entry(key)
+        if own is None:
+            return EntryKey(name, key, None, is_delay=False)
+        return EntryKey(name, key, None if own.is_delay else own.session, own.is_delay)
 
-
-_OWN_ENTRY = re.compile(r"([0-9a-f]{16})\.(?:0|[1-9][0-9]{0,8})(\.d)?")
 
 _MODES = {mode.value: mode for mode in Mode}
 
@@ -178,8 +192,9 @@ def decode_entry(value: bytes) -> EntryRecord | None:
         if not 0 < acquire <= MAX_ID:
             return None
         terms = _decode_terms(fields["terms"]) if "terms" in fields else PLAIN
-        return EntryRecord(acquire, _MODES[fields["mode"]], str(fields["owner"]), float(fields["queued_at"]), terms)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        queued_at = _within(float(fields["queued_at"]), MAX_MOMENT)
+        return EntryRecord(acquire, _MODES[fields["mode"]], str(fields["owner"]), queued_at, terms)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 
@@ -194,7 +209,11 @@ def _encode_terms(terms: Terms) -> dict[str, Any]:
 
 
 def _decode_terms(fields: dict[str, Any]) -> Terms:
-    stated = {name: type(getattr(PLAIN, name))(value) for name, value in fields.items() if name in _PLAIN_TERMS}
+    stated = {
+        name: _within(type(getattr(PLAIN, name))(value), _PLAIN_TERMS[name])
+        for name, value in fields.items()
+        if name in _PLAIN_TERMS
+    }
     if "value" in fields:
         stated["value"] = b64decode(fields["value"], validate=True)
     if "metadata" in fields:
@@ -202,8 +221,27 @@ def _decode_terms(fields: dict[str, Any]) -> Terms:
     return Terms(**stated)
 
 
-_PLAIN_TERMS = frozenset(Terms._fields) - {"value", "metadata"}
-"""Those whose values JSON has as they are."""
+_PLAIN_TERMS: Mapping[str, float] = {
+    "permits": MAX_COUNT,
+    "limit": MAX_COUNT,
+    "parts": MAX_COUNT,
+    "upgrades": MAX_ID,
+    "shadow_of": MAX_ID,
+    "max_hold": MAX_SECONDS,
+    "yield_notice": MAX_SECONDS,
+    "held_until": MAX_MOMENT,
+    "lock_delay": MAX_SECONDS,
+    "delay_lease": MAX_ID,
+    "asks_yield": True,
+}
+"""Those whose values JSON has as they are, and the largest that each can have."""
+
+
+def _within(number: N, most: float) -> N:
+    """A number that can be shown. Raises ValueError for one that is negative, larger, or none at all."""
+    if not 0 <= number <= most:
+        raise ValueError
+    return number
 
 
 def encode_eviction(record: EvictionRecord) -> bytes:
@@ -217,15 +255,15 @@ def decode_eviction(value: bytes) -> EvictionRecord | None:
         fields = orjson.loads(value)
         return EvictionRecord(
             kind=EvictionKind(fields["kind"]),
-            session=int(fields["session"]),
+            session=_within(int(fields["session"]), MAX_ID),
             name=str(fields["name"]),
-            acquire=int(fields["acquire"]),
-            token=int(fields["token"]),
+            acquire=_within(int(fields["acquire"]), MAX_ID),
+            token=_within(int(fields["token"]), MAX_ID),
             reason=str(fields["reason"]),
             actor=str(fields["actor"]),
-            at=float(fields["at"]),
+            at=_within(float(fields["at"]), MAX_MOMENT),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 
@@ -241,15 +279,16 @@ def decode_session(value: bytes) -> SessionRecord | None:
         return SessionRecord(
             client_name=str(fields["client_name"]),
             metadata={str(key): str(text) for key, text in fields["metadata"].items()},
-            ttl=int(fields["ttl"]),
-            grace=float(fields["grace"]),
+            ttl=_within(int(fields["ttl"]), MAX_SECONDS),
+            grace=_within(float(fields["grace"]), MAX_SECONDS),
             heartbeats=bool(fields["heartbeats"]),
             token_hash=str(fields["token_hash"]),
             server=str(fields["server"]),
-            generation=int(fields["generation"]),
-            opened_at=float(fields["opened_at"]),
+            generation=_within(int(fields["generation"]), MAX_ID),
+            opened_at=_within(float(fields["opened_at"]), MAX_MOMENT),
+            nonce=str(fields["nonce"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 
@@ -262,6 +301,16 @@ def eviction_id(record: EvictionRecord) -> str:
     """The last part of the key of an eviction's record."""
     session = session_text(record.session)
     return f"{session}.{record.acquire or record.token}" if record.name else session
+
+
+_OWN_ENTRY = re.compile(r"([0-9a-f]{16})\.(0|[1-9][0-9]{0,8})(\.d)?")
+
+
+def own_entry(key: str) -> OwnEntry | None:
+    """The last part of an entry's key, parsed; None if the entry is foreign."""
+    own = _OWN_ENTRY.fullmatch(key)
+    session = int(own[1], 16) if own is not None else 0
+    return OwnEntry(session, int(own[2]), own[3] is not None) if own is not None and 0 < session <= MAX_ID else None
 
 
 def delay_id(entry: str) -> str:

@@ -8,8 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lockstream_server.core.model import FOREIGN, EvictionRecord
-from lockstream_server.core.table import (
+from lockstream_server.core.changes import (
     Change,
     EntryDeleted,
     EntryPut,
@@ -20,6 +19,7 @@ from lockstream_server.core.table import (
     SessionPut,
     Snapshot,
 )
+from lockstream_server.core.model import FOREIGN, EvictionRecord
 from lockstream_server.store.keys import delay_id, entry_id, eviction_id
 from lockstream_server.store.memory_history import MemoryHistory
 from lockstream_server.store.port import (
@@ -70,6 +70,8 @@ class MemoryStore:
         self._leases: dict[int, _Lease] = {}
         self._sessions: dict[int, SessionPut] = {}
         self._entries: dict[str, dict[str, EntryPut]] = {}
+        self._written_at: dict[EntryKey, int] = {}
+        """The revision that wrote each entry last."""
         self._under: dict[LeasedKey, int] = {}
         """The lease of each key that has one."""
         self._evictions: dict[str, EvictionPut] = {}
@@ -106,6 +108,8 @@ class MemoryStore:
             revision = max(entry.token for entry in own if entry is not None)
         elif verdict is Verdict.WRITTEN and isinstance(proposal, CreateSession | TakeOverSession):
             revision = self._sessions[proposal.session].attached_at
+        elif verdict in (Verdict.WRITTEN, Verdict.EXISTS) and isinstance(proposal, RewriteEntry):
+            revision = self._written_at[proposal.name, entry_id(proposal.attachment.session, proposal.slot)]
         asyncio.get_running_loop().call_soon(settle, Outcome(verdict, revision))
 
     async def grant_lease(self, ttl: int) -> Lease:
@@ -221,10 +225,12 @@ class MemoryStore:
         return Verdict.QUEUED, [self._entry_put(put) for put in puts]
 
     def _rewrite_entry(self, proposal: RewriteEntry) -> Applied:
-        attachment, name, slot, token, record = proposal
+        attachment, name, slot, token, since, record = proposal
         entry = self._own(name, attachment.session, slot)
         if entry is None or entry.token != token:
             return Verdict.ABSENT, []
+        if self._written_at[name, entry.key] > since:
+            return Verdict.WRITTEN if entry.record == record else Verdict.EXISTS, []
         return Verdict.WRITTEN, [self._entry_put(entry._replace(record=record))]
 
     def _put_delay(self, proposal: PutDelay) -> Applied:
@@ -252,12 +258,16 @@ class MemoryStore:
         entry = self._entries.get(proposal.name, {}).get(proposal.key)
         if entry is None or entry.token != proposal.token:
             return self._evicted_before(proposal.eviction), []
+        if proposal.eviction is not None and proposal.lease not in self._leases:
+            return Verdict.REFUSED, []
         return Verdict.DELETED, [self._entry_deleted(entry), *self._recorded(proposal.eviction, proposal.lease)]
 
     def _evict_session(self, proposal: EvictSession) -> Applied:
         known = self._sessions.get(proposal.session)
         if known is None or known.attached_at != proposal.seen:
             return self._evicted_before(proposal.eviction), []
+        if proposal.lease not in self._leases:
+            return Verdict.REFUSED, []
         del self._sessions[proposal.session]
         return Verdict.DELETED, [
             SessionDeleted(proposal.session),
@@ -297,12 +307,14 @@ class MemoryStore:
     def _entry_put(self, put: EntryPut, lease: int | None = None) -> EntryPut:
         """Write an entry under a lease: its session's unless another is stated, none for a foreign one."""
         self._entries.setdefault(put.name, {})[put.key] = put
+        self._written_at[put.name, put.key] = self._revision + 1
         self._place_under(lease or put.session, (put.name, put.key))
         return put
 
     def _entry_deleted(self, put: EntryPut) -> EntryDeleted:
         queue = self._entries[put.name]
         del queue[put.key]
+        del self._written_at[put.name, put.key]
         if not queue:
             del self._entries[put.name]
         self._place_under(None, (put.name, put.key))

@@ -3,8 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 
-from lockstream_server.core.errors import LockError, Reason
-from lockstream_server.core.table import (
+from lockstream_server.core.changes import (
     Change,
     EntryDeleted,
     EntryPut,
@@ -15,6 +14,7 @@ from lockstream_server.core.table import (
     SessionPut,
     Snapshot,
 )
+from lockstream_server.core.errors import LockError, Reason
 from lockstream_server.store.port import FutureRevisionError
 
 REVISIONS = 10_000

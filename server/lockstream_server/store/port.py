@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from lockstream_server.core.changes import Revision, Snapshot
 from lockstream_server.core.model import EntryRecord, EvictionRecord, SessionRecord
-from lockstream_server.core.table import Revision, Snapshot
 
 MAX_PARTS = 100
 """Names in one acquire: what fits into one transaction of etcd beside others."""
@@ -68,13 +68,19 @@ class PutEntries(NamedTuple):
 
 
 class RewriteEntry(NamedTuple):
-    """Change what an entry says, at its place. The verdict is WRITTEN, ABSENT or REFUSED."""
+    """Change what an entry says, at its place. The verdict is WRITTEN, EXISTS, ABSENT or REFUSED.
+
+    EXISTS says that something else was written since, at the revision of the outcome. With `unwritten_since` a first
+    attempt that lands late cannot undo what was written after the second one.
+    """
 
     attachment: Attachment
     name: str
     slot: int
     token: int
     """Only the entry created at this revision."""
+    unwritten_since: int
+    """Only if its last write is not after this revision."""
     record: EntryRecord
 
 
@@ -103,7 +109,10 @@ class DeleteEntry(NamedTuple):
 
 
 class Evict(NamedTuple):
-    """Take any entry out of its queue, whoever wrote it. The verdict is DELETED or ABSENT."""
+    """Take any entry out of its queue, whoever wrote it.
+
+    The verdict is DELETED, ABSENT, or REFUSED when the lease for the record is gone.
+    """
 
     name: str
     key: str
@@ -132,7 +141,7 @@ class TakeOverSession(NamedTuple):
 
 
 class EvictSession(NamedTuple):
-    """End any session for good, before its lease is revoked. The verdict is DELETED or ABSENT."""
+    """End any session for good, before its lease is revoked. The verdict is as that of `Evict`."""
 
     session: int
     seen: int
@@ -162,14 +171,15 @@ class Verdict(Enum):
     WOULD_BLOCK = "would block"
     """Not written, because it was to be written only into an empty queue."""
     EXISTS = "exists"
-    """Not written: there is such an entry already; the outcome's revision is the one that created it."""
+    """Not written: there is such an entry already; the outcome's revision is the one that created it, or changed it."""
     DELETED = "deleted"
     ABSENT = "absent"
     """There was no such entry or record to delete."""
     WRITTEN = "written"
-    """The record stands as proposed; of a session record the outcome's revision is the one that wrote it."""
+    """The record stands as proposed; the outcome's revision is the one that wrote it."""
     REFUSED = "refused"
-    """Not written: the session is not attached here (any more). The fold tells whether it ended or moved."""
+    """Not written: the session is not attached here (any more), and the fold tells whether it ended or moved. Or the
+    lease of what was to be written is gone."""
     UNKNOWN = "unknown"
     """The session ended here, or the store was given up on, before the outcome was known."""
     FAILED = "failed"

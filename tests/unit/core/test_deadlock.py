@@ -2,9 +2,10 @@
 
 import pytest
 
+from lockstream_server.core.changes import EntryPut, Revision
 from lockstream_server.core.deadlock import Wait, find
 from lockstream_server.core.model import Entry, EntryRecord, Mode, Terms
-from lockstream_server.core.table import EntryPut, Revision, Table
+from lockstream_server.core.table import Table
 from lockstream_server.store.keys import entry_id
 from tests.support.history import foreign, opened
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lockstream_server.core.changes import Change, EntryDeleted, EntryPut, EvictionPut, Revision
 from lockstream_server.core.messages import LossReason
 from lockstream_server.core.model import EntryRecord, EvictionKind, EvictionRecord, Mode, Terms
 from lockstream_server.core.observing import (
@@ -12,7 +13,7 @@ from lockstream_server.core.observing import (
     changes,
     lock_view,
 )
-from lockstream_server.core.table import Change, EntryDeleted, EntryPut, EvictionPut, Revision, Table
+from lockstream_server.core.table import Table
 from lockstream_server.store.keys import delay_id, entry_id, eviction_id
 from tests.support.history import EXCLUSIVE, SHARED, delete, ended, opened, put
 

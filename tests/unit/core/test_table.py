@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from lockstream_server.core.changes import Change, EntryPut, Revision, Snapshot
 from lockstream_server.core.model import EntryRecord
-from lockstream_server.core.table import Change, EntryPut, Revision, Snapshot, Table
+from lockstream_server.core.table import Table
 from tests.support.history import SHARED, delete, ended, foreign, foreign_gone, opened, put, told
 
 

@@ -1,7 +1,9 @@
 """The fold of everything beyond plain locks: permits, upgrades, rewritten entries, lock delays, evictions."""
 
+from lockstream_server.core.changes import Revision, Snapshot
+from lockstream_server.core.effects import Cause, Ended, Removed, Rewritten
 from lockstream_server.core.model import Terms
-from lockstream_server.core.table import Cause, Ended, Removed, Revision, Rewritten, Snapshot, Table
+from lockstream_server.core.table import Table
 from tests.support.history import (
     EXCLUSIVE,
     SHARED,

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from lockstream_server.core.changes import Revision
 from lockstream_server.core.errors import LockError, Reason
 from lockstream_server.core.observing import RevisionChanges, Watched
-from lockstream_server.core.table import Revision, Table
+from lockstream_server.core.table import Table
 from lockstream_server.sessions.observers import Observer, Observers
 from lockstream_server.sessions.witness import Witness
 from tests.support.history import delete, opened, put

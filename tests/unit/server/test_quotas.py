@@ -2,8 +2,9 @@
 
 import pytest
 
+from lockstream_server.core.changes import Revision, SessionPut
 from lockstream_server.core.errors import LockError, Reason
-from lockstream_server.core.table import Revision, SessionPut, Table
+from lockstream_server.core.table import Table
 from lockstream_server.sessions.quotas import Bucket, Clients, Quotas
 from tests.support.history import RECORD, put
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lockstream._link import MAX_FRAME_BYTES
 from lockstream_server.option_sources import to_toml
 from lockstream_server.options import (
     SettingError,
@@ -118,6 +119,13 @@ def test_what_is_not_understood_is_named(argv: list[str], env: dict[str, str], s
         load(*argv, env=env)
     assert sentence in str(refused.value)
     assert "hush" not in str(refused.value)
+
+
+def test_no_server_takes_smaller_messages_than_clients_may_send() -> None:
+    """Such a frame would end the stream after every resume again."""
+    assert load("--max-message-bytes", str(MAX_FRAME_BYTES)).max_message_bytes == MAX_FRAME_BYTES
+    with pytest.raises(SettingError, match="flag --max-message-bytes: must be at least"):
+        load("--max-message-bytes", str(MAX_FRAME_BYTES - 1))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:7420", "localhost:0", "[::1]:7420", "unix:/run/lockstream.sock"])

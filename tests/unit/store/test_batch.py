@@ -4,7 +4,8 @@ import pytest
 
 from lockstream_server.core.model import EntryRecord
 from lockstream_server.store.batch import Planner, Ticket, check_batch
-from lockstream_server.store.port import Attachment, DeleteEntry, DeleteSession, Proposal, PutEntry
+from lockstream_server.store.port import Attachment, DeleteEntry, DeleteSession, Evict, Proposal, PutEntry
+from tests.unit.store.test_keys import FOREIGN
 
 
 def create(name: str, session: int, slot: int = 0) -> PutEntry:
@@ -13,6 +14,10 @@ def create(name: str, session: int, slot: int = 0) -> PutEntry:
 
 def leave(name: str, session: int, slot: int = 0) -> DeleteEntry:
     return DeleteEntry(Attachment(session, 1), name, slot, None)
+
+
+def evict(name: str, key: str) -> Evict:
+    return Evict(name, key, 1, None, 0)
 
 
 def planner(*proposals: Proposal, limit: int = 10) -> Planner:
@@ -63,6 +68,23 @@ def test_a_proposal_waits_for_the_one_before_it_on_its_entry() -> None:
     assert not waiting.ready
     waiting.settled(ticket)
     assert take(waiting) == [second]
+
+
+def test_an_entry_is_evicted_in_its_turn() -> None:
+    """As is its lock delay."""
+    first = create("a", 0xAB, slot=1)
+    waiting = planner(first, evict("a", "00000000000000ab.1"), evict("a", "00000000000000ab.1.d"))
+    for _ in range(2):
+        [ticket] = waiting.take()
+        waiting.settled(ticket)
+    assert len(take(waiting)) == 1
+
+
+@pytest.mark.parametrize("key", FOREIGN)
+def test_a_foreign_entry_waits_for_nobody(key: str) -> None:
+    """However its key looks."""
+    proposals: list[Proposal] = [create("a", 1), create("b", 0xAB, slot=1), evict("a", key), evict("b", key)]
+    assert take(planner(*proposals)) == proposals
 
 
 def test_sessions_wait_for_nobody() -> None:

@@ -7,6 +7,7 @@ moves on to the next endpoint. A refused token is renewed. Anything else is etcd
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -124,6 +125,8 @@ class EtcdClient:
         # on it before it could be closed, and in a storm of failures they would be many.
         self._connections = [Connection(endpoint, credentials) for endpoint in options.endpoints]
         self.connection = self._connections[0]
+        self._members: dict[int, Connection] = {}
+        """Who answers at which endpoint, as far as was asked."""
 
     def __repr__(self) -> str:
         return f"EtcdClient({self.connection.endpoint} of {list(self.options.endpoints)})"
@@ -199,6 +202,24 @@ class EtcdClient:
                     await asyncio.sleep(RETRY_SECONDS)
         except TimeoutError:
             raise LockError(Reason.STORE_UNAVAILABLE, f"etcd does not answer: {last}") from None
+
+    async def leader(self) -> Connection | None:
+        """The connection to the member that leads, as the current one sees it; None when that cannot be told.
+
+        Raises grpc.aio.AioRpcError.
+        """
+        leader = (await self.attempt(lambda connection: connection.status, etcdrpc.StatusRequest())).leader
+        if leader not in self._members:
+            await asyncio.gather(*map(self._meet, self._connections))
+        return self._members.get(leader)
+
+    async def _meet(self, connection: Connection) -> None:
+        metadata = await self.metadata(connection)
+        with suppress(grpc.aio.AioRpcError):  # another time
+            status = await connection.status(
+                etcdrpc.StatusRequest(), metadata=metadata, timeout=self.options.request_timeout
+            )
+            self._members[status.header.member_id] = connection
 
     def check_version(self) -> None:
         """Look up the version of the connected etcd in the background and warn of a faulty one."""

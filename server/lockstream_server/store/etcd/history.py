@@ -14,8 +14,8 @@ from typing import Any
 import grpc
 from etcd3 import etcdrpc
 
+from lockstream_server.core.changes import Revision, Snapshot
 from lockstream_server.core.errors import LockError, Reason
-from lockstream_server.core.table import Revision, Snapshot
 from lockstream_server.store.etcd.client import EtcdClient
 from lockstream_server.store.etcd.watch import SILENCE_SECONDS, Watch, decode_events, read_everything
 from lockstream_server.store.keys import Keys

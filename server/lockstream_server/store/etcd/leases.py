@@ -1,20 +1,39 @@
-"""Renewing leases: one LeaseKeepAlive stream for all of them."""
+"""Renewing leases: a few LeaseKeepAlive streams for all of them, to the member of etcd that leads.
+
+etcd answers the renewals of one stream one after the other, and a member that does not lead asks the leader about each,
+which costs etcd about five times the processor time. With one stream to a follower there were 1,600 renewals a second
+at best, where 5,000 sessions with a TTL of 10 s need 1,500.
+"""
 
 import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc
 from etcd3 import etcdrpc
 
-from lockstream_server.store.etcd.client import RETRY_SECONDS, EtcdClient
+from lockstream_server.store.etcd.client import RETRY_SECONDS, Connection, EtcdClient
 from lockstream_server.store.etcd.streams import StreamBrokenError, until_first
 
 log = logging.getLogger(__name__)
 
+STREAMS = 32
+"""Enough for 5,000 renewals in a third of 10 s when a follower and its leader are 20 ms apart."""
+LEADER_SECONDS = 2.0
+"""Between two looks for who leads."""
+AVOID_SECONDS = 30.0
+"""For how long a leader is left alone when it cannot be reached from here, although its cluster can."""
+LOOKS = 8
+"""How often, while an answer may take, it is looked whether one has come."""
+
 Confirm = Callable[[bool], None]
+
+
+class _MovedError(Exception):
+    """There is a better place for a stream."""
 
 
 class Pending:
@@ -24,26 +43,74 @@ class Pending:
     waits for the next.
     """
 
-    __slots__ = ("asked", "later", "since")
+    __slots__ = ("asked", "later")
 
-    def __init__(self, confirm: Confirm, since: float) -> None:
+    def __init__(self, confirm: Confirm) -> None:
         self.asked = [confirm]
         self.later: list[Confirm] = []
-        self.since = since
-        """When the request was sent, by the event loop's clock."""
 
 
 class KeepAlives:
-    """Sends renewals and hands out their answers. Runs as one task."""
+    """Renews leases. Runs as one task; a stream is opened when there is something to say on it."""
 
     def __init__(self, client: EtcdClient) -> None:
         self._client = client
+        self._leader: Connection | None = None
+        """Where to renew; None to go where everything else goes."""
+        self._unreachable: Connection | None = None
+        """The leader, if renewing there has failed, until which moment it is left alone."""
+        self._until = 0.0
+        self._streams = [KeepAliveStream(client, self._connection) for _ in range(STREAMS)]
+
+    def __repr__(self) -> str:
+        return f"KeepAlives({self._streams!r})"
+
+    def renew(self, lease: int, confirm: Confirm) -> None:
+        """Ask for a renewal. A lease has its stream, so that its renewals are answered in order."""
+        self._streams[lease % STREAMS].renew(lease, confirm)
+
+    async def run(self) -> None:
+        """Keep the streams open and use them, until cancelled."""
+        await asyncio.gather(self._follow_the_leader(), *(stream.run() for stream in self._streams))
+
+    def _connection(self, failed: Connection | None) -> Connection:
+        """Where to renew; not where that has just failed, if there is anywhere else."""
+        if failed is not None:
+            self._client.failed(failed)
+            if failed is self._leader:
+                self._leader = None
+                self._unreachable = failed
+                self._until = asyncio.get_running_loop().time() + AVOID_SECONDS
+        return self._leader or self._client.connection
+
+    async def _follow_the_leader(self) -> None:
+        while len(self._client.options.endpoints) > 1:
+            with suppress(grpc.aio.AioRpcError):
+                leader = await self._client.leader()
+                avoided = leader is self._unreachable and asyncio.get_running_loop().time() < self._until
+                if leader is not None and leader is not self._leader and not avoided:
+                    self._leader, self._unreachable = leader, None
+                    for stream in self._streams:
+                        stream.move()
+            await asyncio.sleep(LEADER_SECONDS)
+
+
+class KeepAliveStream:
+    """Sends renewals and hands out their answers, on one stream after the other."""
+
+    def __init__(self, client: EtcdClient, choose: Callable[[Connection | None], Connection]) -> None:
+        """`choose` says where to renew; it is told which connection has failed, if one has."""
+        self._client = client
+        self._choose = choose
+        self._elsewhere = asyncio.Event()
         self._pending: dict[int, Pending] = {}
         self._unsent: deque[int] = deque()
         self._wake = asyncio.Event()
+        self._looks_left = LOOKS
+        """How often to look for an answer before the stream counts as broken."""
 
     def __repr__(self) -> str:
-        return f"KeepAlives(pending={len(self._pending)}, unsent={len(self._unsent)})"
+        return f"KeepAliveStream(pending={len(self._pending)}, unsent={len(self._unsent)})"
 
     def renew(self, lease: int, confirm: Confirm) -> None:
         """Ask for a renewal."""
@@ -51,40 +118,49 @@ class KeepAlives:
         if pending is not None:
             pending.later.append(confirm)
             return
-        self._pending[lease] = Pending(confirm, asyncio.get_running_loop().time())
+        if not self._pending:
+            self._looks_left = LOOKS
+        self._pending[lease] = Pending(confirm)
         self._unsent.append(lease)
         self._wake.set()
 
+    def move(self) -> None:
+        """Go on at another connection."""
+        self._elsewhere.set()
+
     async def run(self) -> None:
         """Keep a stream open and use it, until cancelled."""
+        connection = None
         while True:
             if not self._pending:
                 self._wake.clear()
                 await self._wake.wait()
-            connection = self._client.connection
+            connection = self._choose(connection)
+            self._elsewhere.clear()
             try:
                 metadata = await self._client.metadata(connection)
                 call = connection.lease_keep_alive(metadata=metadata)
                 try:
                     self._begin_anew()
-                    await until_first(self._write(call), self._read(call), self._watch_over())
+                    await until_first(self._write(call), self._read(call), self._watch_over(), self._moved())
                 finally:
                     call.cancel()
+            except _MovedError:
+                connection = None
+                continue
             except grpc.aio.AioRpcError as error:
                 self._client.refused(error)
-                log.info("lease stream broke", extra={"code": error.code().name, "detail": error.details()})
+                log.debug("lease stream broke", extra={"code": error.code().name, "detail": error.details()})
             except StreamBrokenError as error:
-                log.info("lease stream broke", extra={"endpoint": connection.endpoint, "detail": str(error)})
-            self._client.failed(connection)
+                log.debug("lease stream broke", extra={"endpoint": connection.endpoint, "detail": str(error)})
             await asyncio.sleep(RETRY_SECONDS)
 
     def _begin_anew(self) -> None:
         """A new stream: everything unanswered is asked again, for all who asked so far."""
-        now = asyncio.get_running_loop().time()
+        self._looks_left = LOOKS
         for pending in self._pending.values():
             pending.asked += pending.later
             pending.later = []
-            pending.since = now
         self._unsent = deque(self._pending)
 
     async def _write(self, call: Any) -> None:
@@ -96,6 +172,7 @@ class KeepAlives:
 
     async def _read(self, call: Any) -> None:
         while (answer := await call.read()) is not grpc.aio.EOF:
+            self._looks_left = LOOKS
             pending = self._pending.pop(answer.ID, None)
             if pending is None:
                 continue
@@ -108,13 +185,18 @@ class KeepAlives:
             for confirm in pending.later:
                 self.renew(answer.ID, confirm)
 
+    async def _moved(self) -> None:
+        await self._elsewhere.wait()
+        raise _MovedError
+
     async def _watch_over(self) -> None:
-        """End when a renewal has waited for longer than an answer may take."""
-        loop = asyncio.get_running_loop()
-        timeout = self._client.options.request_timeout
-        while True:
-            oldest = min((pending.since for pending in self._pending.values()), default=loop.time())
-            left = oldest + timeout - loop.time()
-            if left <= 0:
-                raise StreamBrokenError("no answer")
-            await asyncio.sleep(left)
+        """End when nothing was answered for longer than an answer may take.
+
+        That a renewal waits behind many which are answered is no reason: elsewhere all of them would be asked again.
+        Nor is that this process was too slow to read the answers: between two looks it reads what is there.
+        """
+        while self._looks_left:
+            await asyncio.sleep(self._client.options.request_timeout / LOOKS)
+            if self._pending:
+                self._looks_left -= 1
+        raise StreamBrokenError("no answer")

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Callable
 import grpc
 from etcd3 import etcdrpc
 
+from lockstream_server.core.changes import Revision, Snapshot
 from lockstream_server.core.errors import LockError, Reason
-from lockstream_server.core.table import Revision, Snapshot
 from lockstream_server.store.etcd.client import EtcdClient, EtcdOptions
 from lockstream_server.store.etcd.commits import Commits
 from lockstream_server.store.etcd.history import History
@@ -16,6 +16,10 @@ from lockstream_server.store.etcd.transactions import Transactions
 from lockstream_server.store.etcd.watch import Watch, decode_puts, read_lock_request, snapshot_of
 from lockstream_server.store.keys import Keys, decode_session
 from lockstream_server.store.port import Feed, Lease, Proposal, Recorded, Settle
+
+REVOCATIONS = 64
+"""Leases that are revoked at a time. Thousands of sessions may end at once, and their end is not to keep etcd from the
+rest; each revocation alone would then be taken for lost before its turn came, and be repeated."""
 
 
 class EtcdStore:
@@ -29,6 +33,7 @@ class EtcdStore:
         self._watch = Watch(self._client, self._keys)
         self._history = History(self._client, self._keys, self._watch)
         self._keepalives = KeepAlives(self._client)
+        self._revocations = asyncio.Semaphore(REVOCATIONS)
         self._renewing = asyncio.ensure_future(self._keepalives.run())
 
     def __repr__(self) -> str:
@@ -50,8 +55,10 @@ class EtcdStore:
 
     async def revoke_lease(self, session: int) -> None:
         """See `Store.revoke_lease`."""
+        request = etcdrpc.LeaseRevokeRequest(ID=session)
         try:
-            await self._client.call(lambda connection: connection.lease_revoke, etcdrpc.LeaseRevokeRequest(ID=session))
+            async with self._revocations:
+                await self._client.call(lambda connection: connection.lease_revoke, request)
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.NOT_FOUND:
                 raise refused(error) from error

@@ -39,7 +39,8 @@ from lockstream_server.store.port import (
     Verdict,
 )
 
-CREATE, MOD = etcdrpc.Compare.CREATE, etcdrpc.Compare.MOD  # the result compared for, EQUAL, is the default
+CREATE, MOD = etcdrpc.Compare.CREATE, etcdrpc.Compare.MOD
+LESS = etcdrpc.Compare.LESS  # the result compared for is EQUAL by default
 
 Parts = dict[str, Any]
 """A message by its fields, from which the protobuf runtime builds it in one go: faster than from messages."""
@@ -48,6 +49,11 @@ Parts = dict[str, Any]
 def written_at(key: bytes, revision: int) -> Parts:
     """Holds if the key was last written at the revision."""
     return {"target": MOD, "key": key, "mod_revision": revision}
+
+
+def unwritten_since(key: bytes, revision: int) -> Parts:
+    """Holds if the key was last written at the revision or before, or is not there."""
+    return {"target": MOD, "result": LESS, "key": key, "mod_revision": revision + 1}
 
 
 def created_at(key: bytes, revision: int) -> Parts:
@@ -152,10 +158,10 @@ class Transactions:
         }
 
     def _rewrite_entry(self, proposal: RewriteEntry) -> Parts:
-        attachment, name, slot, token, record = proposal
+        attachment, name, slot, token, since, record = proposal
         entry = self._keys.entry(name, attachment.session, slot)
         return {
-            "compare": [self._attached(attachment), created_at(entry, token)],
+            "compare": [self._attached(attachment), created_at(entry, token), unwritten_since(entry, since)],
             "success": [put(entry, encode_entry(record), attachment.session)],
         }
 
@@ -283,10 +289,19 @@ def _failure(proposal: Proposal, answer: Any, revision: int) -> Outcome:
             if not entries:  # a try, and somebody else's entry is there
                 return Outcome(Verdict.WOULD_BLOCK, revision)
             return Outcome(Verdict.EXISTS, max(entry.create_revision for entry in entries))
-        case DeleteEntry(attachment) | RewriteEntry(attachment) | PutDelay(attachment):
+        case DeleteEntry(attachment) | PutDelay(attachment):
             return Outcome(Verdict.ABSENT if _is_attached(attachment, first) else Verdict.REFUSED, revision)
-        case CreateSession(_, record) | TakeOverSession(_, _, record):
+        case RewriteEntry(attachment, _, _, token, _, record):
+            if not _is_attached(attachment, first):
+                return Outcome(Verdict.REFUSED, revision)
+            entry = found(answer, 1)
+            if entry is None or entry.create_revision != token:
+                return Outcome(Verdict.ABSENT, revision)
             # An earlier attempt of ours, whose answer was lost, may have written it.
+            written = entry.value == encode_entry(record)
+            return Outcome(Verdict.WRITTEN if written else Verdict.EXISTS, entry.mod_revision)
+        case CreateSession(_, record) | TakeOverSession(_, _, record):
+            # Likewise.
             if first is not None and first.value == encode_session(record):
                 return Outcome(Verdict.WRITTEN, first.mod_revision)
             return Outcome(Verdict.REFUSED, revision)

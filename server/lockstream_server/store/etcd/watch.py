@@ -12,9 +12,7 @@ from typing import Any
 import grpc
 from etcd3 import etcdrpc
 
-from lockstream_server.core.errors import LockError
-from lockstream_server.core.model import FOREIGN
-from lockstream_server.core.table import (
+from lockstream_server.core.changes import (
     Change,
     EntryDeleted,
     EntryPut,
@@ -25,6 +23,8 @@ from lockstream_server.core.table import (
     SessionPut,
     Snapshot,
 )
+from lockstream_server.core.errors import LockError
+from lockstream_server.core.model import FOREIGN
 from lockstream_server.store.etcd.client import RETRY_SECONDS, EtcdClient
 from lockstream_server.store.etcd.streams import StreamBrokenError, until_first
 from lockstream_server.store.keys import (
@@ -143,6 +143,7 @@ class Watch:
         self._keys = keys
         self._current_at = float("-inf")
         self._probed_at = float("-inf")
+        self._heard_at = float("-inf")
         self._loop = asyncio.get_running_loop()
         self.resyncs = 0
         """How often the whole state was read, the first time included."""
@@ -202,6 +203,7 @@ class Watch:
 
     async def _read(self, call: Any, feed: Feed) -> None:
         while (response := await call.read()) is not grpc.aio.EOF:
+            self._heard_at = self._loop.time()
             if response.compact_revision:
                 raise CompactedError
             if response.canceled:
@@ -214,13 +216,16 @@ class Watch:
                 self._current_at = self._probed_at
 
     async def _probe(self, call: Any) -> None:
-        """Ask for progress again and again; give the watch up when it stays silent."""
-        begun = self._loop.time()
+        """Ask for progress again and again; give the watch up when it stays silent.
+
+        While many write there may be no word of progress for long, but events are signs of life as well.
+        """
+        self._heard_at = self._loop.time()
         while True:
             self._probed_at = self._loop.time()
             await call.write(PROGRESS)
             await asyncio.sleep(PROBE_SECONDS)
-            if self._loop.time() - max(begun, self._current_at) > SILENCE_SECONDS:
+            if self._loop.time() - self._heard_at > SILENCE_SECONDS:
                 raise StreamBrokenError("silent")
 
 
