@@ -10,7 +10,7 @@ UV_COMPILE = env -u UV_FIND_LINKS -u PIP_FIND_LINKS build/lock/bin/uv pip compil
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # A current etcd, which no Python package carries; the version is the one that its go.mod requires.
 ETCD_VERSION := $(shell awk '$$2 == "go.etcd.io/etcd/server/v3" { print substr($$3, 2) }' deploy/etcd/go.mod)
-ETCD := build/etcd-$(ETCD_VERSION)/etcd
+ETCD_PROGRAM := build/etcd-$(ETCD_VERSION)/etcd
 # A Python to prefer when the environment is made: make setup PYTHON=/opt/python3.12
 PYTHON ?=
 # Instead of everything, what pytest is to run and how: make test PYTEST_ARGS="-n 2 tests/unit"
@@ -21,7 +21,7 @@ unexport PIP_PREFIX PIP_REQUIRE_HASHES PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USE
 unexport PYTHONHOME PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup generate fix lint test simulation robustness etcd no-go demo bench bench-quick lock-requirements clean
+.PHONY: help setup generate fix lint test simulation robustness scale etcd no-go demo bench bench-quick lock-requirements clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,14 +52,17 @@ else
 	$(BIN)/python -m pytest tests/robustness
 endif
 
-etcd: $(if $(shell command -v go),$(ETCD),no-go) ## Build a current etcd for the tests to run on, if there is Go
+etcd: $(if $(shell command -v go),$(ETCD_PROGRAM),no-go) ## Build a current etcd for the tests to run on, if there is Go
 
 simulation: $(STAMP) ## Simulate servers and clients under faults: SEEDS=1000 FIRST=1
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),1)
 
-robustness: $(STAMP) ## Break a cluster under traffic, and check what it promised: MINUTES=1 SEED=1
+robustness: $(STAMP) ## Break a cluster under traffic, and check what it promised: MINUTES=1 SEED=1 ETCD=3.6
 	$(BIN)/python -m tests.robustness.run --seconds $$((60 * $(or $(MINUTES),1))) --seed $(or $(SEED),1) \
-	  --directory build/robustness/$(or $(SEED),1)-$$(date +%Y%m%dT%H%M%S)
+	  $(if $(ETCD),--etcd $(ETCD)) --directory build/robustness/$(or $(SEED),1)-$$(date +%Y%m%dT%H%M%S)
+
+scale: $(STAMP) ## Do to thousands of sessions what befalls etcd and servers: SESSIONS=5000
+	LOCKSTREAM_SCALE_SESSIONS=$(or $(SESSIONS),5000) $(BIN)/python -m pytest tests/robustness/scale --log-cli-level=info
 
 demo: $(STAMP) ## Watch workers take turns on a lock, and one of them die
 	$(BIN)/python -m deploy.demo
@@ -83,7 +86,7 @@ clean: ## Remove the environment and everything that was built
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find clients server tests protos deploy -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(ETCD): deploy/etcd/go.mod deploy/etcd/go.sum
+$(ETCD_PROGRAM): deploy/etcd/go.mod deploy/etcd/go.sum
 	cd deploy/etcd && go build -trimpath -ldflags "-s -w" -o $(abspath $@) go.etcd.io/etcd/server/v3
 
 no-go:
