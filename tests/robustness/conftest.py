@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from tests.robustness.cluster import Cluster, Node
 from tests.robustness.faults import KINDS, Scene
+from tests.robustness.faults.consumers import OUTBOX_EVENTS
 from tests.support.processes import ChildProcess
 
 Inject = Callable[..., AbstractAsyncContextManager[str]]
@@ -22,7 +23,8 @@ async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
 
     Tests with it are marked for a loop of the module, for on that its links run.
     """
-    async with Cluster(etcd=getattr(request, "param", None), client_links=2) as cluster:
+    etcd, server_args = getattr(request, "param", None), [f"--outbox-events={OUTBOX_EVENTS}"]
+    async with Cluster(etcd=etcd, client_links=2, server_args=server_args) as cluster:
         yield cluster
         for server in cluster.servers:
             server.server.assert_no_traceback()
@@ -36,11 +38,22 @@ async def healed(cluster: Cluster) -> AsyncIterator[None]:
     await cluster.wait_until_healthy()
 
 
+class Idle(Node):
+    """A process in the place of a client, which does nothing."""
+
+    clock = 0.0
+    """By how many seconds its wall clock was stepped in all."""
+
+    def step_clock(self, seconds: float) -> None:
+        """As `ClientProcess`."""
+        self.clock += seconds
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def scene(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
     """The cluster, with two processes that do nothing in the place of clients."""
     directory = tmp_path_factory.mktemp("clients")
-    clients = [Node(name, ChildProcess(["sleep", "600"], log=directory / name)) for name in ("client-a", "client-b")]
+    clients = [Idle(name, ChildProcess(["sleep", "600"], log=directory / name)) for name in ("client-a", "client-b")]
     async with AsyncExitStack() as stack:
         for client in clients:
             stack.push_async_callback(client.kill)

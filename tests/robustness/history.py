@@ -147,6 +147,23 @@ class Stalled:
 
 
 @dataclass(frozen=True, slots=True)
+class Stepped:
+    """The wall clock of the process was set to another time, by so many seconds: negative is back."""
+
+    at: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A client's process has closed everything in good order, and is about to end."""
+
+    at: float
+    tasks: tuple[str, ...]
+    """The asyncio tasks, other than the main one, that are there nevertheless."""
+
+
+@dataclass(frozen=True, slots=True)
 class Died:
     """A client's process was about to be killed, or to leave without a word."""
 
@@ -210,6 +227,15 @@ class Healed:
 
 
 @dataclass(frozen=True, slots=True)
+class Impossible:
+    """A fault that was due could not be injected as things were."""
+
+    at: float
+    kind: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """What a watch told of one revision: first a snapshot, then every change."""
 
@@ -231,12 +257,15 @@ Record = (
     | Disbelieved
     | Proven
     | Stalled
+    | Stepped
+    | Finished
     | Died
     | Wrote
     | HistoryBegan
     | Changed
     | Injected
     | Healed
+    | Impossible
     | Observed
 )
 
@@ -287,6 +316,8 @@ def decode(line: bytes) -> Record:
         fields["parts"] = tuple(Part(*part) for part in fields["parts"])
     if "told" in fields:
         fields["told"] = tuple((str(what), str(name), int(token)) for what, name, token in fields["told"])
+    if "tasks" in fields:
+        fields["tasks"] = tuple(fields["tasks"])
     if "outcome" in fields:
         fields["outcome"] = Outcome(fields["outcome"])
     if "end" in fields:

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from lockstream_server.core.changes import EntryPut
 from lockstream_server.core.model import EntryRecord, EvictionKind, EvictionRecord, Mode, SessionRecord, Terms
-from lockstream_server.core.table import EntryPut
 from lockstream_server.store.keys import (
     Keys,
     delay_id,

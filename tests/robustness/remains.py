@@ -10,6 +10,7 @@ from etcd3 import etcdrpc
 from lockstream_server.store.keys import range_end
 from tests.robustness.validate.leftovers import Remains
 from tests.support.etcd import etcd_program
+from tests.support.server import ServerProcess
 
 
 async def read_etcd(endpoint: str, prefix: str = "/lockstream/") -> Remains:
@@ -37,6 +38,12 @@ async def _leases(endpoint: str) -> list[int]:
     if listing.returncode != 0:
         raise RuntimeError(f"etcdctl lease list ended with {listing.returncode}")
     return [int(line, 16) for line in output.decode().split("\n")[1:] if line]
+
+
+def tasks_left(server: ServerProcess) -> list[str] | None:
+    """The tasks that a server still had whenever it stopped in good order; None if it never did."""
+    stops = [record["tasks"] for record in server.log_records() if record["message"] == "stopped"]
+    return [task for tasks in stops for task in tasks] if stops else None
 
 
 def file_descriptors(pid: int) -> int:

@@ -1,16 +1,14 @@
 """The figures of a run, for people and for machines."""
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import orjson
 
-from tests.robustness.history import Outcome
 from tests.robustness.story import Story
-from tests.robustness.validate.commit_order import ASKING
+from tests.robustness.validate.healing import healings, percentile
 from tests.robustness.validate.registers import goings_back
 from tests.robustness.validate.replay import Replay, replay
 from tests.robustness.validate.violations import Violation
@@ -20,6 +18,8 @@ from tests.robustness.validate.violations import Violation
 class Report:
     """What happened, in figures. Durations are in seconds."""
 
+    etcd: str
+    """Its version; empty when nobody said."""
     duration: float
     operations: Mapping[str, Mapping[str, int]]
     """By kind and outcome; a failure with its reason."""
@@ -29,11 +29,18 @@ class Report:
     ended_by: Mapping[str, int]
     """Beliefs by what ended them."""
     sessions: int
+    """In etcd's history."""
     revisions: int
     faults: Mapping[str, int]
     """By kind."""
+    impossible: Mapping[str, int]
+    """Faults that were due and could not be injected as things were, by kind."""
+    clock_steps: int
+    """As clients saw them on their wall clocks."""
     deaths: int
     """Client processes that were killed or left without a word."""
+    finished: int
+    """Client processes that closed everything and were found to leave no task."""
     stalls: int
     waits_healed: int
     """Acquires that were under way when a fault was over, and were granted after it."""
@@ -53,13 +60,14 @@ class Report:
 
     def table(self) -> str:
         """For people."""
-        lines = [
-            f"{what:<28} {shown}"
-            for what, value in asdict(self).items()
-            if not isinstance(value, dict) and (shown := _shown(value))
-        ]
-        for title, counts in (("faults", self.faults), ("ended by", self.ended_by), ("violations", self.violations)):
-            lines += ["", title, *(f"  {name:<26} {count:>8,}" for name, count in sorted(counts.items()))]
+        lines = [f"{what:<28} {_shown(value)}" for what, value in asdict(self).items() if not isinstance(value, dict)]
+        for title, counts in (
+            (f"faults ({sum(self.faults.values())})", self.faults),
+            ("impossible", self.impossible),
+            ("ended by", self.ended_by),
+            ("violations", self.violations),
+        ):
+            lines += ["", title, *(f"  {name:<34} {count:>8,}" for name, count in sorted(counts.items()))]
         lines += ["", f"{'operations':<22}{'ok':>8}{'failed':>9}{'unknown':>9}  reasons"]
         for kind, outcomes in sorted(self.operations.items()):
             sums = Counter[str]()
@@ -80,31 +88,36 @@ class Report:
 
 
 def _shown(value: object) -> str:
-    if value is None:
-        return "-"
+    if value is None or isinstance(value, str):
+        return f"{value or '-':>8}"
     return f"{value:>12.3f}" if isinstance(value, float) else f"{value:>8,}"
 
 
-def report(story: Story, violations: Sequence[Violation], replayed: Replay | None = None) -> Report:
+def report(story: Story, violations: Sequence[Violation], replayed: Replay | None = None, *, etcd: str = "") -> Report:
     """The figures of a run and of what its checks found."""
     replayed = replayed if replayed is not None else replay(story)
     operations: dict[str, Counter[str]] = {}
     for operation in story.operations:
         outcome = f"{operation.outcome.value} {operation.reason}".strip()
         operations.setdefault(operation.kind, Counter())[outcome] += 1
-    healed = sorted(healings(story))
+    healed = sorted(healings(story, replayed))
     fenced = [write for write in story.writes if write.fenced]
     unfenced = [write for write in story.writes if not write.fenced]
+    sessions = f"{story.began.prefix}s/"
     return Report(
+        etcd=etcd,
         duration=_duration(story),
         operations={kind: dict(outcomes) for kind, outcomes in operations.items()},
         grants=sum(bool(tenure.session) for tenure in replayed.tenures.values()),
         beliefs=len(story.beliefs),
         ended_by=_count(f"{belief.end.value} {belief.reason}".strip() for belief in story.beliefs),
-        sessions=len(story.sessions),
+        sessions=sum(change.version == 1 and change.key.startswith(sessions) for change in story.changes),
         revisions=len({change.revision for change in story.changes}),
         faults=_count(fault.kind for fault in story.faults),
+        impossible=_count(fault.kind for fault in story.impossible),
+        clock_steps=len(story.clock_steps),
         deaths=len(story.deaths),
+        finished=sum(not finished.tasks for finished in story.finished.values()),
         stalls=sum(map(len, story.stalls.values())),
         waits_healed=len(healed),
         granted_after_healing_p50=percentile(healed, 0.50),
@@ -115,26 +128,6 @@ def report(story: Story, violations: Sequence[Violation], replayed: Replay | Non
         watched_revisions=sum(map(len, story.observations.values())),
         violations=_count(violation.check for violation in violations),
     )
-
-
-def healings(story: Story) -> Iterator[float]:
-    """For each acquire that waited when a fault was over: how long after the last such moment it was granted.
-
-    A fault that began in between and was not over either does not count: what it kept back it did not heal.
-    """
-    ends = sorted(fault.until for fault in story.faults if fault.until < math.inf)
-    for operation in story.operations:
-        if operation.kind in ASKING and operation.outcome is Outcome.OK:
-            healed = [end for end in ends if operation.invoked <= end < operation.completed]
-            if healed and not any(
-                fault.since < operation.completed and healed[-1] < fault.until for fault in story.faults
-            ):
-                yield operation.completed - healed[-1]
-
-
-def percentile(ordered: Sequence[float], share: float) -> float | None:
-    """The value that this share of them does not exceed; None of none."""
-    return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else None
 
 
 def _count(names: Iterable[str]) -> dict[str, int]:

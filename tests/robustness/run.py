@@ -1,7 +1,7 @@
 """One run: a cluster, traffic on it, faults from a seed, and all checks on what was recorded.
 
-`python -m tests.robustness.run --seconds 60 --seed 1` prints the figures, and every promise that was not kept. Whatever
-was recorded stays in the folder of the run.
+`python -m tests.robustness.run --seconds 60 --seed 1 --directory run` prints figures, and every promise that was not
+kept. Whatever was recorded stays in the folder of the run.
 """
 
 import argparse
@@ -13,11 +13,12 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.robustness.cluster import Cluster, LockServer
+from tests.robustness.cluster import Cluster, EtcdProgram, LockServer, newest_etcd
 from tests.robustness.etcd_history import EtcdRecorder
 from tests.robustness.faults import Scene, Schedule
+from tests.robustness.faults.consumers import OUTBOX_EVENTS
 from tests.robustness.history import ETCD, Notebook
-from tests.robustness.remains import file_descriptors, read_etcd
+from tests.robustness.remains import file_descriptors, read_etcd, tasks_left
 from tests.robustness.report import Report, report
 from tests.robustness.story import read
 from tests.robustness.traffic.client import Plan
@@ -50,6 +51,8 @@ class Settings:
     clients: int = 4
     """Processes, every other of which uses the library."""
     ttl: float = 4.0
+    etcd: EtcdProgram | None = None
+    """What the members run; None means the newest at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,12 @@ async def run(settings: Settings) -> Result:
     """
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(
-            Cluster(client_links=settings.clients, directory=settings.directory / "cluster")
+            Cluster(
+                etcd=settings.etcd,
+                client_links=settings.clients,
+                directory=settings.directory / "cluster",
+                server_args=[f"--outbox-events={OUTBOX_EVENTS}"],
+            )
         )
         endpoints = [member.endpoint for member in cluster.members]
         recorder = await stack.enter_async_context(
@@ -104,18 +112,23 @@ async def run(settings: Settings) -> Result:
         await recorder.catch_up()
         for server in cluster.servers:
             await server.terminate()
-        defects = [defect for server in cluster.servers for defect in _unhandled(server)]
+        defects = [defect for server in cluster.servers for defect in _defects(server)]
     # Everybody has recorded everything: from here on nothing is waited for.
     story = read(settings.directory)
-    violations = [*validate(story, Bounds(), remains), *defects]
-    result = Result(report(story, violations, replay(story)), violations)
+    tasks = {client: finished.tasks for client, finished in story.finished.items()}
+    tasks |= {server.name: tuple(tasks_left(server.server) or ()) for server in cluster.servers}
+    replayed = replay(story)
+    violations = [*validate(story, Bounds(), replace(remains, tasks=tasks), replayed), *defects]
+    result = Result(report(story, violations, replayed, etcd=str(cluster.etcd)), violations)
     result.report.write(settings.directory)
     (settings.directory / "violations.txt").write_text("".join(f"{violation}\n" for violation in violations))
     return result
 
 
-def _unhandled(server: LockServer) -> Iterator[Violation]:
-    """What a server logged of exceptions that nobody handled: no fault may bring that about."""
+def _defects(server: LockServer) -> Iterator[Violation]:
+    """What a server logged that no fault may bring about: exceptions that nobody handled, an end without a word."""
+    if tasks_left(server.server) is None:
+        yield Violation("servers", server.name, "it was told to stop, and never said that it had")
     for line in server.server.log_text().splitlines():
         if "Traceback (most recent call last)" in line:
             yield Violation("servers", server.name, f"an exception that nobody handled: {line}")
@@ -136,7 +149,7 @@ async def _remains(endpoint: str, cluster: Cluster, idle: Mapping[str, int]) -> 
             )
             for server in cluster.servers
         ]
-        found = replace(await read_etcd(endpoint), gauges=gauges, crashes=True)
+        found = replace(await read_etcd(endpoint), gauges=gauges)
         return not list(leftovers(found))
 
     with suppress(TimeoutError):  # the check tells what
@@ -151,6 +164,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="what faults and traffic are drawn from")
     parser.add_argument("--clients", type=int, default=4, help="how many client processes")
     parser.add_argument("--ttl", type=float, default=4.0, help="of the sessions, in seconds")
+    parser.add_argument(
+        "--etcd", type=newest_etcd, metavar="RELEASE", help="which etcd, such as 3.5; the newest at hand if not stated"
+    )
     parser.add_argument("--directory", type=Path, required=True, help="a new folder for everything that is recorded")
     options = parser.parse_args()
     options.directory.mkdir(parents=True)

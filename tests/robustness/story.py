@@ -13,8 +13,10 @@ from tests.robustness.history import (
     Died,
     Disbelieved,
     End,
+    Finished,
     Healed,
     HistoryBegan,
+    Impossible,
     Injected,
     Invoked,
     Observed,
@@ -24,6 +26,7 @@ from tests.robustness.history import (
     Proven,
     Record,
     Stalled,
+    Stepped,
     Wrote,
     read_directory,
 )
@@ -115,8 +118,14 @@ class Story:
     writes: Sequence[Wrote] = ()
     """In the order in which the registers took or refused them."""
     faults: Sequence[Fault] = ()
+    impossible: Sequence[Impossible] = ()
+    """Those that did not come about."""
     stalls: Mapping[str, Sequence[Stalled]] = field(default_factory=dict)
     """By client."""
+    clock_steps: Sequence[Stepped] = ()
+    """Of the wall clocks of clients, as they saw them themselves."""
+    finished: Mapping[str, Finished] = field(default_factory=dict)
+    """The processes of clients that ended in good order."""
     deaths: Mapping[str, float] = field(default_factory=dict)
     """When the process of a client was killed."""
     observations: Mapping[tuple[str, int], Sequence[Observed]] = field(default_factory=dict)
@@ -139,10 +148,13 @@ def assemble(records: Mapping[str, Iterable[Record]]) -> Story:
     beliefs: list[Belief] = []
     sessions: dict[str, Opened] = {}
     stalls: dict[str, list[Stalled]] = defaultdict(list)
+    clock_steps: list[Stepped] = []
+    finished: dict[str, Finished] = {}
     writes: list[Wrote] = []
     changes: list[Changed] = []
     injected: dict[int, Injected] = {}
     healed: dict[int, float] = {}
+    impossible: list[Impossible] = []
     observations: dict[tuple[str, int], list[Observed]] = defaultdict(list)
     began = NOT_RECORDED
     for client, of_process in by_process.items():
@@ -154,6 +166,10 @@ def assemble(records: Mapping[str, Iterable[Record]]) -> Story:
                     sessions[record.session] = record
                 case Stalled():
                     stalls[client].append(record)
+                case Stepped():
+                    clock_steps.append(record)
+                case Finished():
+                    finished[client] = record
                 case Wrote():
                     writes.append(record)
                 case HistoryBegan():
@@ -164,6 +180,8 @@ def assemble(records: Mapping[str, Iterable[Record]]) -> Story:
                     injected[record.fault] = record
                 case Healed():
                     healed[record.fault] = record.at
+                case Impossible():
+                    impossible.append(record)
                 case Observed():
                     observations[client, record.watch].append(record)
                 case _:
@@ -179,7 +197,10 @@ def assemble(records: Mapping[str, Iterable[Record]]) -> Story:
         changes=changes,
         writes=writes,
         faults=sorted(faults, key=lambda fault: fault.since),
+        impossible=impossible,
         stalls=stalls,
+        clock_steps=clock_steps,
+        finished=finished,
         deaths=deaths,
         observations=observations,
     )

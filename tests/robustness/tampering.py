@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tests.robustness.good_story import Tamper, asked, beliefs, with_belief, with_observed, with_operation
 from tests.robustness.history import Changed, End, Observed, Outcome, Part, Wrote
+from tests.robustness.model import TTL
 from tests.robustness.story import Fault, Operation, Story
 from tests.robustness.validate.reads import NOT_HELD
 
@@ -191,10 +192,18 @@ def answered_long_after_healing(story: Story) -> Story:
     return replace(with_operation(story, operation, completed=operation.invoked + 121), faults=[fault])
 
 
+def granted_late_after_healing(story: Story) -> Story:
+    """Soon enough for an answer, and later than a TTL and two seconds after the last fault."""
+    operation = asked(story, "turns")
+    fault = Fault("partition", "etcd-0", operation.invoked, operation.invoked + 1)
+    return replace(with_operation(story, operation, completed=fault.until + TTL + 2.5), faults=[fault])
+
+
 WAITS: dict[str, Tamper] = {
     "never answered": never_answered,
     "answered too late": answered_late,
     "answered too late after a fault was healed": answered_long_after_healing,
+    "granted later than a TTL after a fault was healed": granted_late_after_healing,
     "a timeout that did not end the wait": lambda story: with_operation(
         story, asked(story, "turns"), wait=5.0, completed=asked(story, "turns").invoked + 26
     ),

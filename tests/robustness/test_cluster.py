@@ -4,6 +4,7 @@ import pytest
 
 import lockstream
 from tests.robustness.cluster import Cluster, all_etcds
+from tests.robustness.remains import tasks_left
 from tests.support.link import HELD
 from tests.support.processes import ProcessEndedError
 from tests.support.waiting import eventually
@@ -103,8 +104,9 @@ async def test_who_is_not_healthy_is_named_with_the_end_of_its_log(cluster: Clus
         await cluster.wait_until_healthy()
 
 
-async def test_a_server_that_is_terminated_drains_first(cluster: Cluster) -> None:
+async def test_a_server_that_is_terminated_drains_first_and_leaves_no_task(cluster: Cluster) -> None:
     server = cluster.servers[1]
     await server.terminate()
     assert (server.process.returncode, server.running) == (0, False)
     assert "draining" in server.process.log_text()
+    assert tasks_left(server.server) == []

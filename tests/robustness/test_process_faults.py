@@ -8,7 +8,7 @@ import pytest
 
 import lockstream
 from tests.robustness.cluster import Cluster, Node
-from tests.robustness.conftest import Inject
+from tests.robustness.conftest import Idle, Inject
 from tests.robustness.faults import KINDS, ImpossibleError, Process, Scene
 from tests.support.waiters import queue_up
 from tests.support.waiting import until_queued
@@ -61,6 +61,18 @@ async def test_victims_are_hit_and_nobody_else_and_come_back(inject: Inject, sce
     assert changed == ({*victims} if kind.endswith("killed") else set())
 
 
+async def test_a_wall_clock_is_stepped_by_hours_either_way_and_back(inject: Inject, scene: Scene) -> None:
+    stepped = []
+    for seed in range(8):
+        async with inject("client's clock stepped", seed) as victim:
+            [clock] = [client.clock for client in scene.clients if isinstance(client, Idle) and client.name == victim]
+            stepped.append(clock)
+        assert {client.clock for client in scene.clients if isinstance(client, Idle)} == {0.0}
+    assert min(stepped) < -3_600
+    assert max(stepped) > 3_600
+    assert all(abs(seconds) >= 3_600 for seconds in stepped)
+
+
 @pytest.mark.parametrize("kind", ["leader killed", "leader frozen"])
 async def test_another_leads_without_the_leader(inject: Inject, cluster: Cluster, kind: str) -> None:
     async with inject(kind) as victim:
@@ -83,7 +95,7 @@ async def test_the_same_seed_hits_the_same_victim(inject: Inject) -> None:
 
 
 async def test_without_clients_none_is_hit(cluster: Cluster) -> None:
-    for kind in ("client killed", "client frozen"):
+    for kind in ("client killed", "client frozen", "client's clock stepped"):
         with pytest.raises(ImpossibleError):
             async with KINDS[kind](Scene(cluster), random.Random(0)):
                 pass

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.robustness.faults.consumers import CROWD
 from tests.robustness.run import Settings, run
 from tests.robustness.story import read
 from tests.robustness.test_traffic import assert_not_vacuous
@@ -19,6 +20,8 @@ async def test_a_minute_of_mixed_faults_breaks_no_promise(tmp_path: Path) -> Non
     assert_not_vacuous(read(tmp_path))
     assert sum(result.report.faults.values()) >= 8, result.report.table()
     assert len(result.report.faults) >= 6, result.report.table()
+    assert result.report.sessions > CROWD / 2, "a crowd of them ended at once"
+    assert result.report.finished > 0, "clients were looked at for tasks that are left"
     assert result.report.waits_healed > 20
     healed = result.report.granted_after_healing_p99
     assert healed is not None

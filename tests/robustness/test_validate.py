@@ -7,15 +7,18 @@ import pytest
 
 from lockstream_server.core import rules
 from lockstream_server.core.model import Mode
+from lockstream_server.sessions.record_leases import LEASE_SECONDS
 from tests.robustness.good_story import STORY, Tamper, asked, beliefs, with_belief, with_operation
-from tests.robustness.history import ETCD, End, Stalled
+from tests.robustness.history import ETCD, End, Opened, Outcome, Part, Stalled
 from tests.robustness.model import TTL
-from tests.robustness.story import Fault
-from tests.robustness.tampering import PLANTS, failed_and_holds, never_answered
+from tests.robustness.story import Fault, Operation, Story
+from tests.robustness.tampering import PLANTS, failed_and_holds, granted_late_after_healing, never_answered
 from tests.robustness.validate import validate
 from tests.robustness.validate.bounds import Bounds
+from tests.robustness.validate.healing import healings
 from tests.robustness.validate.leftovers import Gauge, Remains, leftovers
-from tests.robustness.validate.replay import replay
+from tests.robustness.validate.replay import Replay, replay
+from tests.robustness.validate.waits import waits
 
 
 def test_a_right_history_passes() -> None:
@@ -90,6 +93,11 @@ def test_a_fold_that_breaks_the_rules_is_caught(monkeypatch: pytest.MonkeyPatch)
             id="an answer that a fault kept back",
         ),
         pytest.param(
+            lambda story: replace(granted_late_after_healing(story), deaths={}, faults=[]),
+            Bounds(),
+            id="a long wait that no fault had to do with",
+        ),
+        pytest.param(
             lambda story: replace(failed_and_holds(story), stalls={ETCD: [Stalled(math.inf, 0.0)]}),
             Bounds(),
             id="an end that was seen late",
@@ -114,14 +122,40 @@ def test_what_the_guarantees_allow_is_no_violation(tamper: Tamper, bounds: Bound
     assert validate(tampered, bounds) == []
 
 
+@pytest.mark.parametrize(("late", "found"), [(1, 0), (2, 1)])
+def test_one_grant_in_a_hundred_may_be_late_after_healing(late: int, found: int) -> None:
+    """Late is more than a TTL and two seconds; nobody waits for so long that it counts as not being answered."""
+    fault = Fault("partition", "etcd-0", 10.0, 20.0)
+    seconds = [TTL + 2.5] * late + [TTL + 1.9] * (100 - late)
+    operations = [
+        Operation("ann", number, "acquire", "a", (), "", None, 15.0, fault.until + after, Outcome.OK)
+        for number, after in enumerate(seconds)
+    ]
+    story = Story(operations=operations, faults=[fault], sessions={"a": Opened(0.0, "a", TTL, TTL)})
+    violations = list(waits(story, Replay(), Bounds()))
+    assert [violation.subject for violation in violations] == ["grants after healing"] * found
+
+
+def test_a_wait_for_a_lock_delay_is_none_for_healing() -> None:
+    [tenure] = [tenure for tenure in replay(STORY).tenures.values() if tenure.name == "delayed" and not tenure.session]
+    assert tenure.removed_seen is not None
+    fault = Fault("partition", "etcd-0", tenure.granted_seen - 2, tenure.granted_seen - 1)
+    parts, since, until = (Part("delayed"),), fault.since, tenure.removed_seen + 0.1
+    waited = Operation("bob", 1, "acquire", "a", parts, "", None, since, until, Outcome.OK)
+    elsewhere = replace(waited, parts=(Part("other"),))
+    story = Story(operations=[waited, elsewhere], faults=[fault])
+    assert list(healings(story, replay(STORY))) == [until - fault.until]
+
+
 @pytest.mark.parametrize(
     "remains",
     [
+        pytest.param(Remains(tasks={"server": ["<Task renewals>"], "client": []}), id="a task of a server that ended"),
         pytest.param(Remains(keys={"/lockstream/l/a/1.0": 7}), id="an entry"),
         pytest.param(Remains(keys={"/lockstream/s/0000000000000007": 7}), id="a session"),
         pytest.param(Remains(keys={"/lockstream/e/7": 0}), id="the record of an eviction, for ever"),
-        pytest.param(Remains(keys={"/lockstream/e/7": 8}, leases={8: 3600, 9: 3600}), id="a lease"),
-        pytest.param(Remains(leases={9: 10}, crashes=True), id="a session's lease after a crash"),
+        pytest.param(Remains(keys={"/lockstream/e/7": 8}, leases={8: LEASE_SECONDS, 9: 3600}), id="a lease"),
+        pytest.param(Remains(leases={9: 10}), id="a session's lease"),
         pytest.param(Remains(gauges=[Gauge(process="server", what="tasks", before=3, after=4)]), id="a task"),
     ],
 )
@@ -129,10 +163,10 @@ def test_what_is_left_over_is_found(remains: Remains) -> None:
     assert len({violation.subject for violation in leftovers(remains)}) == 1
 
 
-def test_a_crash_may_leave_the_lease_of_a_record_that_was_not_written() -> None:
-    assert list(leftovers(Remains(leases={9: 3600}, crashes=True))) == []
+def test_the_lease_of_a_record_that_was_not_written_is_not_left_over() -> None:
+    assert list(leftovers(Remains(leases={9: LEASE_SECONDS}))) == []
 
 
 def test_records_of_evictions_and_what_was_there_before_are_not_left_over() -> None:
     gauge = Gauge(process="server", what="file descriptors", before=20, after=19)
-    assert list(leftovers(Remains(keys={"/lockstream/e/7": 8}, leases={8: 3600}, gauges=[gauge]))) == []
+    assert list(leftovers(Remains(keys={"/lockstream/e/7": 8}, leases={8: LEASE_SECONDS}, gauges=[gauge]))) == []

@@ -1,7 +1,7 @@
 """Every connection of the cluster, by who talks to whom."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Self
 
@@ -18,6 +18,8 @@ class Network:
     def __init__(self) -> None:
         self._links: dict[tuple[str, str], Link] = {}
         self._listeners: list[asyncio.Server] = []
+        self._looking: set[asyncio.Task[None]] = set()
+        """Who it is that dials."""
 
     def __repr__(self) -> str:
         return f"Network({self._links})"
@@ -30,25 +32,40 @@ class Network:
             listener.close()
         for link in self._links.values():
             link.break_connections()
+        for task in self._looking:
+            task.cancel()
+        await asyncio.gather(*self._looking, return_exceptions=True)
         await asyncio.sleep(0)  # a transport closes its socket in the loop's next round
 
     async def connect(self, dialling: str, dialled: str, port: int) -> str:
         """Lay a link to the server at `port`, and return `host:port` to dial instead."""
         link = self._links[dialling, dialled] = Link(port)
-        return await self._listen(lambda _: link)
+        return await self._listen(lambda: Door(lambda _: link))
 
     async def connect_all(
-        self, dialling: Iterable[str], dialled: str, port: int, caller: Callable[[int], str | None]
+        self, dialling: Iterable[str], dialled: str, port: int, caller: Callable[[int], Awaitable[str | None]]
     ) -> str:
         """The same for many who know only one address; `caller` names which it is by the port that it came from."""
         links = {name: Link(port) for name in dialling}
         self._links |= {(name, dialled): link for name, link in links.items()}
-        return await self._listen(lambda from_port: links.get(caller(from_port) or ""))
 
-    async def _listen(self, choose: Callable[[int], Link | None]) -> str:
+        async def take_up(transport: asyncio.Transport) -> None:
+            link = links.get(await caller(transport.get_extra_info("peername")[1]) or "")
+            if link is None:
+                transport.abort()
+            elif not transport.is_closing():
+                link.accept(transport)
+
+        return await self._listen(lambda: _Hall(lambda transport: self._look(take_up(transport))))
+
+    def _look(self, looking: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(looking)
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+
+    async def _listen(self, door: Callable[[], asyncio.Protocol]) -> str:
         port = free_port()
-        loop = asyncio.get_running_loop()
-        self._listeners.append(await loop.create_server(lambda: Door(choose), LOOPBACK, port))
+        self._listeners.append(await asyncio.get_running_loop().create_server(door, LOOPBACK, port))
         return f"{LOOPBACK}:{port}"
 
     def link(self, dialling: str, dialled: str) -> Link:
@@ -89,3 +106,15 @@ class Network:
         """End all harm on every link."""
         for link in self._links.values():
             link.heal()
+
+
+class _Hall(asyncio.Protocol):
+    """Where a connection waits, unread, until it is known whose it is."""
+
+    def __init__(self, came: Callable[[asyncio.Transport], None]) -> None:
+        self._came = came
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+        self._came(transport)

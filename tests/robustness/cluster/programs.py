@@ -27,6 +27,10 @@ def all_etcds() -> list[EtcdProgram]:
     return [programs[version] for version in sorted(programs)]
 
 
-def newest_etcd() -> EtcdProgram:
-    """The newest program at hand."""
-    return all_etcds()[-1]
+def newest_etcd(release: str = "") -> EtcdProgram:
+    """The newest program at hand, or the newest of a release such as `3.5`. Raises ValueError when there is none."""
+    wanted = tuple(map(int, release.split("."))) if release else ()
+    programs = [program for program in all_etcds() if program.version[: len(wanted)] == wanted]
+    if not programs:
+        raise ValueError(f"there is no etcd {release} at hand, only {', '.join(map(str, all_etcds()))}")
+    return programs[-1]

@@ -29,12 +29,19 @@ class Process(Protocol):
         """SIGCONT it."""
 
 
+class ClientProcess(Process, Protocol):
+    """A process of a client."""
+
+    def step_clock(self, seconds: float) -> None:
+        """Set its wall clock on by so many seconds, or back if that is negative."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """Everything that faults happen to."""
 
     cluster: Cluster
-    clients: Sequence[Process] = ()
+    clients: Sequence[ClientProcess] = ()
     """Processes of clients; whatever would hit one is impossible without."""
 
 

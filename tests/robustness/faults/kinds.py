@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 from tests.robustness.faults import etcd
+from tests.robustness.faults.consumers import crowd_gone, outbox_overflowed
 from tests.robustness.faults.fault import Fault
 from tests.robustness.faults.network import CLIENT_LINKS, PEER_LINKS, STORE_LINKS, TROUBLES, Sides, on_links
-from tests.robustness.faults.processes import frozen, killed, servers_restarted
+from tests.robustness.faults.processes import clock_stepped, frozen, killed, servers_restarted
 from tests.robustness.faults.roles import a_client, a_follower, a_majority, a_server, all_servers, the_leader
 
 
@@ -35,6 +36,11 @@ FAMILIES: Mapping[str, Mapping[str, Fault]] = {
     "clients": {
         "client killed": killed(a_client),
         "client frozen": frozen(a_client),
+        "client's clock stepped": clock_stepped,
+    },
+    "consumers": {
+        "outbox overflowed": outbox_overflowed,
+        "crowd gone": crowd_gone,
     },
     "etcd": {
         "leader moved": etcd.leader_moved,

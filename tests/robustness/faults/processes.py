@@ -7,8 +7,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from tests.robustness.cluster.cluster import HEALTHY_SECONDS
 from tests.robustness.faults.fault import Fault, Scene
-from tests.robustness.faults.roles import Role
+from tests.robustness.faults.roles import Role, a_client
 from tests.support.waiting import eventually
+
+STEP_SECONDS = (3_600.0, 8 * 3_600.0)
+"""By how much a wall clock is wrong."""
 
 
 def killed(role: Role) -> Fault:
@@ -39,6 +42,18 @@ def frozen(role: Role) -> Fault:
             yield " ".join(victim.name for victim in victims)
 
     return fault
+
+
+@asynccontextmanager
+async def clock_stepped(scene: Scene, rng: random.Random) -> AsyncIterator[str]:
+    """The wall clock of a client jumps by hours, on or back, and in the end the other way; see `traffic.wall_clock`."""
+    [client] = await a_client(scene, rng)
+    seconds = rng.choice([-1, 1]) * rng.uniform(*STEP_SECONDS)
+    client.step_clock(seconds)
+    try:
+        yield client.name
+    finally:
+        client.step_clock(-seconds)
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 
 from tests.robustness.cluster import LockServer, Member
-from tests.robustness.faults.fault import ImpossibleError, Process, Scene
+from tests.robustness.faults.fault import ClientProcess, ImpossibleError, Process, Scene
 
 Role = Callable[[Scene, random.Random], Awaitable[Sequence[Process]]]
 """Draws the victims."""
@@ -40,7 +40,7 @@ async def a_majority(scene: Scene, rng: random.Random) -> Sequence[Member]:
     return rng.sample(members, len(members) // 2 + 1)
 
 
-async def a_client(scene: Scene, rng: random.Random) -> Sequence[Process]:
+async def a_client(scene: Scene, rng: random.Random) -> Sequence[ClientProcess]:
     """One process of a client."""
     if not scene.clients:
         raise ImpossibleError("there is no process of a client")

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from tests.robustness.faults.fault import Fault, ImpossibleError, Scene
 from tests.robustness.faults.kinds import FAMILIES
-from tests.robustness.history import Healed, Injected, Notebook, now
+from tests.robustness.history import Healed, Impossible, Injected, Notebook, now
 
 T = TypeVar("T")
 
@@ -135,14 +135,15 @@ class Schedule:
             async with fault(self._scene, random.Random(planned.seed)) as victim:
                 self._write(Injected(began, number, planned.kind, victim))
                 await asyncio.sleep(planned.duration)
-        except ImpossibleError:
+        except ImpossibleError as error:
             self.impossible[planned.kind] += 1
+            self._write(Impossible(now(), planned.kind, str(error)))
             return None
         finally:
             self._write(Healed(now(), number))
         return Injection(planned.kind, victim, began, now())
 
-    def _write(self, record: Injected | Healed) -> None:
+    def _write(self, record: Injected | Healed | Impossible) -> None:
         if self._notebook is not None:
             self._notebook.write(record)
 

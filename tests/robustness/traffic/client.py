@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lockstream
-from tests.robustness.history import ABANDONED, Died, Notebook, now
+from tests.robustness.history import ABANDONED, Died, Finished, Notebook, now
 from tests.robustness.traffic.errands import ERRANDS, Errand, Worker
 from tests.robustness.traffic.library import LibrarySession
 from tests.robustness.traffic.library_errands import LibraryErrands
@@ -18,6 +18,8 @@ from tests.robustness.traffic.recorded import Ledger, RecordedSession
 from tests.robustness.traffic.register import RegisterClient
 from tests.robustness.traffic.sessions import LockSession, Refused
 from tests.robustness.traffic.stub_session import StubSession
+from tests.robustness.traffic.wall_clock import ClockOffset, wall_clock
+from tests.support.tasks import tasks_left
 
 PAUSE_SECONDS = 0.2
 """After a session could not be opened."""
@@ -146,5 +148,14 @@ class ClientProcess:
 
 async def run(plan: Plan) -> None:
     """Run a client process until SIGTERM."""
-    with Notebook(plan.directory, plan.name) as notebook:
+    with (
+        wall_clock(ClockOffset(clock_path(plan))),
+        Notebook(plan.directory, plan.name) as notebook,
+    ):
         await ClientProcess(plan, notebook).run()
+        notebook.write(Finished(now(), await tasks_left()))
+
+
+def clock_path(plan: Plan) -> Path:
+    """The file with the offset of the process's wall clock."""
+    return plan.directory / f"{plan.name}.clock"

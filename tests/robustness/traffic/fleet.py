@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Self
 
 from tests.robustness.history import Died, Notebook, now
-from tests.robustness.traffic.client import DIED_CODE, STOP_SECONDS, Plan
+from tests.robustness.traffic.client import DIED_CODE, STOP_SECONDS, Plan, clock_path
+from tests.robustness.traffic.wall_clock import ClockOffset
 from tests.support.processes import ChildProcess, accepts_connections, free_port
 from tests.support.waiting import eventually
 
@@ -48,6 +49,7 @@ class Client:
         life = next(self._lives)
         plan = replace(self._plan, name=f"{self._plan.name}-{life}", seed=self._plan.seed + life)
         self.name = plan.name
+        self._clock = ClockOffset(clock_path(plan))
         options = json.dumps({**asdict(plan), "directory": str(plan.directory), "servers": list(plan.servers)})
         return ChildProcess(
             [sys.executable, "-m", "tests.robustness.traffic", "client", options],
@@ -86,6 +88,10 @@ class Client:
             if self.process.running:
                 self.process.thaw()
 
+    def step_clock(self, seconds: float) -> None:
+        """Set its wall clock on by so much, or back if it is negative; whether it runs or not."""
+        self._clock.step(seconds)
+
     async def stop(self) -> None:
         """Tell it to close in good order, and wait until it has.
 
@@ -94,12 +100,21 @@ class Client:
         await self.thaw()
         async with self._step:
             if self.process.running:
+                # Before it has begun, it cannot be told anything: SIGTERM would just end it.
+                begun = f"{self.name} has begun"
+                await eventually(lambda: self._begun or not self.process.running, begun, timeout=START_SECONDS)
                 self.process.send_signal(signal.SIGTERM)
                 try:
                     await asyncio.to_thread(self.process.wait, STOP_SECONDS)
                 except TimeoutError:
                     raise TrafficError(f"{self.name} does not stop\n{self.process.log_text()}") from None
             self._check((0, *PLANNED_ENDS))
+
+    @property
+    def _begun(self) -> bool:
+        """Whether the process has recorded anything."""
+        record = self._plan.directory / f"{self.name}.jsonl"
+        return record.exists() and record.stat().st_size > 0
 
     def _check(self, planned: Sequence[int]) -> None:
         if self.process.returncode not in planned:

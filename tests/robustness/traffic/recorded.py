@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 
@@ -17,6 +18,7 @@ from tests.robustness.history import (
     Part,
     Proven,
     Stalled,
+    Stepped,
     now,
 )
 from tests.robustness.traffic.sessions import Ask, Hold, LockSession, Refused
@@ -25,6 +27,8 @@ SAMPLE_SECONDS = 0.02
 """How often local deadlines are looked at."""
 STALL_SECONDS = 0.25
 """A pause between two looks that is worth a record."""
+CLOCK_STEP_SECONDS = 60.0
+"""A difference between wall clock and CLOCK_MONOTONIC that changes by more was made by a fault."""
 DEADLINE_STEP = 0.001
 """A change of a deadline by less is the noise of two readings of the clock."""
 
@@ -76,10 +80,15 @@ class Ledger:
             self.notebook.write(Completed(now(), number, outcome, answer.reason, answer.token))
 
     async def watch_the_clock(self) -> None:
-        """Record every change of a deadline, and when the process did not run. Until cancelled."""
+        """Record changes of a deadline, steps of the wall clock, and when the process did not run. Until cancelled."""
         before = now()
+        difference = time.time() - before
         while True:
             moment = now()
+            step = time.time() - moment - difference
+            if abs(step) > CLOCK_STEP_SECONDS:
+                self.notebook.write(Stepped(moment, step))
+                difference += step
             if moment - before > STALL_SECONDS:
                 self.notebook.write(Stalled(moment, before))
             for session in self.sessions:

@@ -310,6 +310,8 @@ class StubSession:
             case "yield_requested":
                 if (claim := self._claims.get(event.yield_requested.acquire_id)) is not None:
                     claim.yield_requested = True
+            case "safe":
+                stream.prove()
             case "draining":
                 stream.end()
             case "session_ended":

@@ -53,6 +53,7 @@ class StubStream:
         """Whether the greeting was answered."""
         self.sent_at = time.monotonic()
         """When the greeting or the newest heartbeat was sent, at the latest."""
+        self._proven = asyncio.Event()
 
     def send(self, request: session_pb2.Request) -> None:
         """Send a request soon."""
@@ -66,6 +67,10 @@ class StubStream:
     def heard(self) -> None:
         """The newest heartbeat was answered."""
         self._heartbeat_open = False
+
+    def prove(self) -> None:
+        """There is a new proof to be had: ask for it now."""
+        self._proven.set()
 
     @property
     def silent_since(self) -> float | None:
@@ -106,7 +111,12 @@ class StubStream:
 
     async def _beat(self, interval: Callable[[], float]) -> None:
         while True:
-            await asyncio.sleep(interval())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._proven.wait(), interval())
+            hurried = self._proven.is_set()
+            self._proven.clear()
+            if self._heartbeat_open and hurried:
+                continue
             if self._heartbeat_open or not self.attached:
                 return  # silence: nobody is there
             self._heartbeat_open = True

@@ -35,8 +35,10 @@ CHECKS: tuple[Check, ...] = (
 """What is checked of every run; `leftovers` is checked of what is there afterwards."""
 
 
-def validate(story: Story, bounds: Bounds | None = None, remains: Remains | None = None) -> list[Violation]:
-    """Every promise that was not kept."""
-    replayed = replay(story)
+def validate(
+    story: Story, bounds: Bounds | None = None, remains: Remains | None = None, replayed: Replay | None = None
+) -> list[Violation]:
+    """Every promise that was not kept. `replayed` is the story's, if it is at hand."""
+    replayed = replayed if replayed is not None else replay(story)
     found = [violation for check in CHECKS for violation in check(story, replayed, bounds or Bounds())]
     return found + list(leftovers(remains or Remains(), story.began.prefix))

@@ -18,6 +18,8 @@ class Bounds(NamedTuple):
     processes. While something is, its own deadline is the bound, which is a TTL at most."""
     wait: float = 20.0
     """Within which every operation is answered once its own wait is over and nothing is broken."""
+    healing: float = 2.0
+    """Beyond a TTL, within which those who waited are granted once nothing is broken, all but one in a hundred."""
     recording: float = 1.0
     """By which the record of etcd's history may lag behind etcd."""
     external: bool = False

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lockstream_server.core.table import Cause
+from lockstream_server.core.effects import Cause
 from tests.robustness.history import ABANDONED, End
 from tests.robustness.story import Story
 from tests.robustness.validate.bounds import Bounds, read_late

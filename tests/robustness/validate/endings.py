@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from lockstream_server.core.effects import Cause
 from lockstream_server.core.model import EvictionKind
-from lockstream_server.core.table import Cause
 from tests.robustness.history import End
 from tests.robustness.story import Belief, Story
 from tests.robustness.validate.bounds import Bounds, disturbed, excess

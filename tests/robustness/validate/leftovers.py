@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lockstream_server.sessions.evictions import RECORD_SECONDS
+from lockstream_server.sessions.record_leases import LEASE_SECONDS
 from tests.robustness.validate.violations import Violation
 
 CHECK = "leftovers"
@@ -28,16 +28,15 @@ class Remains:
     leases: Mapping[int, int] = field(default_factory=dict)
     """Every lease with the TTL that it was granted for, in seconds."""
     gauges: Sequence[Gauge] = ()
-    crashes: bool = False
-    """Whether servers were killed, or lost etcd: between the lease for the record of an eviction and the record itself,
-    that leaves a lease without any key, which ends by itself within the hour."""
+    tasks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The asyncio tasks that a process had when it had closed everything and was about to end, by process."""
 
 
 def leftovers(remains: Remains, prefix: str = "/lockstream/") -> Iterator[Violation]:
     """One violation for each thing left over.
 
-    The records of evictions stay for an hour, with their leases. The fence is one key for good: it is written when
-    somebody reads the history.
+    The records of evictions stay for an hour, with their leases. Such a lease may be without any record, if what was to
+    be evicted went by itself. The fence is one key for good: it is written when somebody reads the history.
     """
     records = f"{prefix}e/"
     fence = f"{prefix}fence"
@@ -50,8 +49,11 @@ def leftovers(remains: Remains, prefix: str = "/lockstream/") -> Iterator[Violat
         elif not lease:
             yield Violation(CHECK, key, "the record of an eviction will never be forgotten: it has no lease")
     for lease, ttl in remains.leases.items():
-        if lease not in kept and not (remains.crashes and ttl == RECORD_SECONDS):
+        if lease not in kept and ttl != LEASE_SECONDS:
             yield Violation(CHECK, f"{lease:016x}", f"the lease is left, granted for {ttl} s")
+    for process, tasks in remains.tasks.items():
+        for task in tasks:
+            yield Violation(CHECK, process, f"a task is left: {task}")
     for gauge in remains.gauges:
         if gauge.after > gauge.before:
             yield Violation(CHECK, gauge.process, f"{gauge.after} {gauge.what}, where there were {gauge.before}")

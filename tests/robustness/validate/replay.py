@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
+from lockstream_server.core.changes import EntryDeleted, EntryPut, Revision
+from lockstream_server.core.effects import Cause, Granted, Removed
 from lockstream_server.core.model import Entry, EvictionKind, Mode, session_text
-from lockstream_server.core.table import Cause, EntryDeleted, EntryPut, Granted, Removed, Revision, Table
+from lockstream_server.core.table import Table
 from lockstream_server.store.etcd.watch import DELETE, decode_events
 from lockstream_server.store.keys import Keys
 from tests.property.naive import holds

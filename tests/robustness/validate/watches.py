@@ -2,12 +2,12 @@
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from tests.robustness.history import Observed
 from tests.robustness.story import Story
 from tests.robustness.validate.bounds import Bounds
-from tests.robustness.validate.replay import Replay, Tenure
+from tests.robustness.validate.replay import Replay
 from tests.robustness.validate.violations import Violation
 
 CHECK = "watches"
@@ -25,22 +25,44 @@ def watches(story: Story, replay: Replay, _bounds: Bounds) -> Iterator[Violation
         happened[tenure.granted].add((True, tenure.name, tenure.token))
         if tenure.removed is not None:
             happened[tenure.removed].add((False, tenure.name, tenure.token))
+    numbers = sorted(happened)
+    snapshots = {told.revision for observed in story.observations.values() for told in observed if told.snapshot}
+    stood = _standing(numbers, happened, sorted(snapshots))
     for (client, number), observed in story.observations.items():
-        subject = f"watch {number} of {client}"
-        yield from _told(subject, observed, happened, list(replay.tenures.values()))
+        yield from _told(f"watch {number} of {client}", observed, numbers, happened, stood)
+
+
+def _standing(
+    numbers: Sequence[int], happened: Mapping[int, Happened], revisions: Sequence[int]
+) -> dict[int, frozenset[tuple[str, int]]]:
+    """The name and token of every hold that stood at each of these revisions; both are in order."""
+    stood: dict[int, frozenset[tuple[str, int]]] = {}
+    standing: set[tuple[str, int]] = set()
+    place = 0
+    for revision in revisions:
+        while place < len(numbers) and numbers[place] <= revision:
+            changes = happened[numbers[place]]
+            standing |= {(name, token) for begins, name, token in changes if begins}
+            standing -= {(name, token) for begins, name, token in changes if not begins}
+            place += 1
+        stood[revision] = frozenset(standing)
+    return stood
 
 
 def _told(
-    subject: str, observed: Sequence[Observed], happened: dict[int, Happened], tenures: Sequence[Tenure]
+    subject: str,
+    observed: Sequence[Observed],
+    numbers: Sequence[int],
+    happened: Mapping[int, Happened],
+    stood: Mapping[int, Set[tuple[str, int]]],
 ) -> Iterator[Violation]:
-    numbers = sorted(happened)
     before: Observed | None = None
     for now in observed:
         if before is not None and now.revision <= before.revision and not now.snapshot:
             yield Violation(CHECK, subject, f"told of revision {now.revision} after {before.revision}")
         if now.snapshot:
             told = {(name, token) for what, name, token in now.told if what == "held"}
-            there = {(tenure.name, tenure.token) for tenure in tenures if _stood(now, tenure)}
+            there = {hold for hold in stood[now.revision] if hold[0].startswith(now.prefix)}
             yield from _differ(subject, now.revision, told, there)
         elif before is not None:
             between = numbers[bisect_right(numbers, before.revision) : bisect_right(numbers, now.revision - 1)]
@@ -66,10 +88,3 @@ def _differ(subject: str, revision: int, told: Set[object], there: Set[object]) 
 
 def _covered(observed: Observed, happened: Happened) -> Happened:
     return {each for each in happened if each[1].startswith(observed.prefix)}
-
-
-def _stood(observed: Observed, tenure: Tenure) -> bool:
-    """Whether a snapshot should have the hold."""
-    if not tenure.name.startswith(observed.prefix):
-        return False
-    return tenure.granted <= observed.revision and (tenure.removed is None or tenure.removed > observed.revision)
