@@ -1,7 +1,7 @@
 """Any keys with any values under our prefix: the fold takes them in, and all that is made of them can be shown."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from etcd3.etcdrpc import kv_pb2
 from hypothesis import given
@@ -14,6 +14,7 @@ from lockstream_server.rpc import views
 from lockstream_server.store.etcd.watch import DELETE, decode_events, decode_puts, snapshot_of
 from lockstream_server.store.keys import Keys
 from tests.fuzzing.keys import WRITES, Write
+from tests.support.tables import lines
 
 OURS = Keys("/fuzz/")
 EVERYTHING = Watched(None)
@@ -42,24 +43,6 @@ class Etcd:
         created = known.create_revision if known is not None else self.revision
         self.kvs[key] = kv_pb2.KeyValue(key=key, value=value, create_revision=created, mod_revision=self.revision)
         return [kv_pb2.Event(kv=self.kvs[key])]
-
-
-class Line(NamedTuple):
-    """One entry, as two tables are compared by it."""
-
-    key: str
-    session: int | None
-    record: object
-    token: int
-    held: bool
-
-
-def lines(table: Table) -> Mapping[str, list[Line]]:
-    """The queues of a table."""
-    return {
-        name: [Line(each.key, each.session, each.record, each.token, each.granted) for each in queue.entries]
-        for name, queue in table.locks.items()
-    }
 
 
 def show(table: Table) -> None:

@@ -1,7 +1,6 @@
 """The fold against a model that computes everything anew from all keys, whatever history etcd makes."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -13,25 +12,9 @@ from lockstream_server.core.table import Table
 from tests.property.keyspace import STEPS, Keyspace, Step
 from tests.property.naive import holds, in_order
 from tests.support.history import session_eviction
+from tests.support.tables import Line, lines
 
 Identity = tuple[str, str, int]
-
-
-class Line(NamedTuple):
-    """One entry of a lock, as both sides are compared by it."""
-
-    key: str
-    session: int | None
-    record: EntryRecord
-    token: int
-    held: bool
-
-
-def lines(table: Table) -> dict[str, list[Line]]:
-    return {
-        name: [Line(each.key, each.session, each.record, each.token, each.granted) for each in queue.entries]
-        for name, queue in table.locks.items()
-    }
 
 
 def expected(keys: Keyspace) -> dict[str, list[Line]]:
