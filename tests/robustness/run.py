@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.robustness.cluster import Cluster, EtcdProgram, LockServer, newest_etcd
 from tests.robustness.etcd_history import EtcdRecorder
-from tests.robustness.faults import Scene, Schedule
+from tests.robustness.faults import Scene, Schedule, bearable
 from tests.robustness.faults.consumers import OUTBOX_EVENTS
 from tests.robustness.history import ETCD, Notebook
 from tests.robustness.remains import file_descriptors, read_etcd, tasks_left
@@ -105,7 +105,9 @@ async def run(settings: Settings) -> Result:
         faults = stack.enter_context(Notebook(settings.directory, "faults"))
         fleet = await stack.enter_async_context(Fleet(settings.directory, plans(settings, cluster)))
         await asyncio.sleep(WARM_UP_SECONDS)
-        await Schedule(Scene(cluster, fleet.clients), seed=settings.seed, notebook=faults).run(settings.seconds)
+        families = bearable(cluster.etcd.version)
+        schedule = Schedule(Scene(cluster, fleet.clients), seed=settings.seed, notebook=faults, families=families)
+        await schedule.run(settings.seconds)
         await asyncio.sleep(COOL_DOWN_SECONDS)
         await fleet.stop()
         remains = await _remains(endpoints[0], cluster, idle)

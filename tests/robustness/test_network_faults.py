@@ -21,6 +21,8 @@ SILENCE_SECONDS = 0.3
 """What is not answered by then waits for the end of the fault."""
 STALLED_SECONDS = 0.5
 """A frame that could not be written for this long is one that the server does not read."""
+SHORT_TTL = 5
+"""Of a session that ends soon unless it is renewed, in seconds."""
 HEARTBEAT = session_pb2.Heartbeat()
 HARD = [trouble for trouble in TROUBLES if trouble != "slow"]
 """Under these nobody is answered."""
@@ -120,16 +122,34 @@ async def test_a_server_cut_off_from_etcd_commits_once_healed(
     assert (await reply).HasField("granted"), reply
 
 
-async def test_a_server_cut_off_from_its_member_goes_to_another(
-    inject: Inject, cluster: Cluster, wires: dict[Pair, Wire]
+@pytest.mark.parametrize("link", ["server to a member", "server to leader"])
+async def test_a_server_cut_off_from_a_member_goes_to_another(
+    inject: Inject, cluster: Cluster, wires: dict[Pair, Wire], link: str
 ) -> None:
-    async with inject("server to a member: cut off") as victims:
+    async with inject(f"{link}: cut off") as victims:
         [(victim, member)] = pairs(victims)
         [wire, *_] = [wire for (_, server), wire in wires.items() if server == victim]
-        granted = await wire.hold(acquire(1, "another way"))
+        granted = await wire.hold(acquire(1, f"another way, {link}"))
         others = [each.name for each in cluster.members if each.name != member]
         assert any(cluster.network.link(victim, other).connections for other in others)
     await wire.ask(release(granted))
+
+
+async def test_a_server_cut_off_from_the_leader_renews_at_another_member(inject: Inject, cluster: Cluster) -> None:
+    """In time, and for longer than a lease lives without."""
+    async with AsyncExitStack() as stack:
+        sessions = {server.name: await stack.enter_async_context(Wire(server.targets[0])) for server in cluster.servers}
+        for wire in sessions.values():
+            await wire.open(ttl=SHORT_TTL)
+            await wire.hold(acquire(1, f"renewed, {wire.attached.session_id}"))
+        async with inject("server to leader: cut off") as victims:
+            [(victim, leader)] = pairs(victims)
+            assert leader == (await cluster.leader()).name
+            watch = Stopwatch()
+            while watch.seconds < 2 * SHORT_TTL:
+                assert (await sessions[victim].ask(HEARTBEAT)).HasField("proof")
+                await asyncio.sleep(SHORT_TTL / 10)
+        assert {event.WhichOneof("event") for event in sessions[victim].unread} <= {"jeopardy", "safe"}
 
 
 async def test_a_server_with_a_slow_link_to_etcd_takes_its_time(inject: Inject, wires: dict[Pair, Wire]) -> None:

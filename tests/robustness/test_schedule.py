@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.robustness.cluster import Cluster
-from tests.robustness.faults import KINDS, ImpossibleError, Scene, Schedule
+from tests.robustness.faults import KINDS, ImpossibleError, Scene, Schedule, bearable
 from tests.robustness.faults.kinds import FAMILIES
 from tests.robustness.faults.schedule import plan
 from tests.robustness.history import Notebook
@@ -81,3 +81,9 @@ async def test_rounds_are_written_down_and_the_cluster_recovers_from_each(
     for done in schedule.rounds:
         assert all(injection.began <= injection.healed <= done.recovered for injection in done.injections)
     await cluster.wait_until_healthy()
+
+
+async def test_an_etcd_whose_leases_do_not_last_is_spared_a_frozen_leader() -> None:
+    spared = {name for family in bearable((3, 5, 12)).values() for name in family}
+    assert KINDS.keys() - spared == {"leader frozen", "majority frozen"}
+    assert bearable((3, 5, 13)) == bearable((3, 6, 0)) == FAMILIES

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
-from lockstream._backoff import Backoff
 from lockstream._errors import LockstreamError, ServerDraining, ServerUnavailable, StoreUnavailable
 from lockstream._translation import from_rpc
 
@@ -40,7 +39,7 @@ class Calls:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._options.connect_timeout
         share = self._options.connect_timeout / len(self._channels)
-        backoff = Backoff(self._options.backoff_min, self._options.backoff_max)
+        backoff = self._options.backoff()
         while True:
             channel = self._channels.current()
             try:

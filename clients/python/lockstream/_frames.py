@@ -34,7 +34,7 @@ def read(ledger: Ledger, link: Link, frame: session_pb2.SessionResponse, now: fl
     for response in frame.responses:
         if response.WhichOneof("kind") == "reply":
             if link is ledger.link:
-                _reply(ledger, response.reply)
+                _reply(ledger, response.reply, now)
             elif not link.attached.done():
                 _greeting(ledger, link, response.reply, now)
         elif link is ledger.link:
@@ -53,7 +53,7 @@ def _greeting(ledger: Ledger, link: Link, reply: session_pb2.Reply, now: float) 
         link.attached.set_exception(from_status(reply.error))
 
 
-def _reply(ledger: Ledger, reply: session_pb2.Reply) -> None:
+def _reply(ledger: Ledger, reply: session_pb2.Reply, now: float) -> None:
     subject = reply.request_id >> OPERATION_BITS
     claim = ledger.claims.get(subject)
     if claim is not None and reply.request_id == subject << OPERATION_BITS:
@@ -70,7 +70,7 @@ def _reply(ledger: Ledger, reply: session_pb2.Reply) -> None:
         case "downgraded" | "value_set" | "yield_asked":
             ledger.changes.succeed(subject)
         case "error":
-            _failed(ledger, reply.request_id, reply.error)
+            _failed(ledger, reply.request_id, reply.error, now)
         case "proof":
             ledger.prove(seconds(reply.proof.remaining))
         case "closed":
@@ -102,7 +102,7 @@ def _event(ledger: Ledger, event: session_pb2.Event, now: float) -> None:
         case "session_ended":
             error = from_status(event.session_ended.error)
             if isinstance(error, Superseded):
-                ledger.supersede(error)
+                ledger.supersede(error, now)
             else:
                 ledger.end(error, LossReason.LEASE_EXPIRED)
         case _:
@@ -133,13 +133,13 @@ def _yield_requested(ledger: Ledger, asked: session_pb2.YieldRequested) -> None:
         claim.hold.ask_to_yield(seconds(asked.remaining) if asked.HasField("remaining") else None)
 
 
-def _failed(ledger: Ledger, request_id: int, status: status_pb2.Status) -> None:
+def _failed(ledger: Ledger, request_id: int, status: status_pb2.Status, now: float) -> None:
     error = from_status(status)
     subject, operation = request_id >> OPERATION_BITS, request_id & OPERATION_MASK
     if isinstance(error, SessionExpired):
         ledger.end(error, LossReason.LEASE_EXPIRED)
     elif isinstance(error, Superseded):
-        ledger.supersede(error)
+        ledger.supersede(error, now)
     elif isinstance(error, ServerDraining):
         ledger.drain()  # what was asked stands, and is asked again after the resume
     elif operation == SESSION:

@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lockstream import _frames
-from lockstream._backoff import Backoff
 from lockstream._clock import Clock
 from lockstream._errors import (
     BadResumeToken,
@@ -21,18 +20,14 @@ from lockstream._errors import (
     ServerUnavailable,
     SessionExpired,
     Superseded,
-    WaitTimeout,
     WrongState,
 )
 from lockstream._ledger import Ledger
 from lockstream._link import Link
 from lockstream._reasons import LossReason
-from lockstream._standing import SETTLED
 from lockstream._stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from lockstream._channels import Channels
     from lockstream._claims import Claim
     from lockstream._options import Options
@@ -63,23 +58,41 @@ class Keeper:
         self._closing = asyncio.Event()
         self._stream: Stream | None = None
         self._trying: Link | None = None
+        self._opening = False
         self._task: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
-        """Open the session at one of the endpoints. Raises what the last attempt within the connect timeout raised."""
-        if self.ledger.session_id:
+        """Open the session at one of the endpoints. Raises what the last attempt within the connect timeout raised.
+
+        One that was opened all the same, such as at the moment of a cancellation, is closed again.
+        """
+        if self._opening or self.ledger.session_id:
             raise WrongState("the session was opened already")
+        self._opening = True
+        try:
+            self._stream = await self._first_stream()
+        except BaseException:
+            if self.ledger.session_id and self.ledger.ended is None:
+                self._close()
+            raise
+        finally:
+            self._opening = False
+            if self.ledger.session_id:
+                self._task = self.loop.create_task(self._keep(), name="lockstream session")
+                self.arm()
+
+    async def _first_stream(self) -> Stream:
         deadline = self.loop.time() + self._options.connect_timeout
         share = self._options.connect_timeout / len(self._channels)
-        backoff = self._backoff()
+        backoff = self._options.backoff()
         answer: LockstreamError | None = None
         while True:
             if self.ledger.ended is not None:
                 raise self.ledger.end_error()
             try:
-                self._stream = await self._try(min(share, deadline - self.loop.time()))
-                break
+                return await self._try(min(share, deadline - self.loop.time()))
             except LockstreamError as error:
                 if not error.retryable:
                     raise
@@ -89,23 +102,26 @@ class Keeper:
                     # What a server said tells more than that none said anything in the time that was left.
                     raise (answer or error) from None
                 await self._pause(pause)
-        self._task = self.loop.create_task(self._keep(), name="lockstream session")
-        self.arm()
 
     async def close(self) -> None:
         """End the session: every lock and queue place is free on return, unless no server could do that in time.
 
-        A second close is WrongState.
+        It goes on when whoever waits for it is cancelled. A second close is WrongState.
         """
         if not self.ledger.session_id:
             raise WrongState("the session is not open")
-        try:
-            answer = self.ledger.close()
-        except LockstreamError:
-            await self.end()
-            raise
+        over = self.ledger.ended is not None
+        await self.end()
+        if over:
+            raise self.ledger.end_error()
+
+    def _close(self) -> None:
+        answer = self.ledger.close()
         self._closing.set()
         self._changed.set()
+        self._ending = self.loop.create_task(self._closed(answer), name="lockstream close")
+
+    async def _closed(self, answer: asyncio.Future[None]) -> None:
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await answer
@@ -114,21 +130,23 @@ class Keeper:
         except LockstreamError as error:
             self._unheard(error)
         finally:
-            await self.stop()
+            await self._stop()
 
     async def end(self) -> None:
-        """Leave nothing behind, however the session stands: one that is being opened is not opened any more."""
+        """Leave nothing behind, however the session stands: one that is being opened is not opened any more.
+
+        It goes on when whoever waits for it is cancelled.
+        """
         ledger = self.ledger
         if ledger.session_id and ledger.ended is None:
-            await self.close()
-            return
-        if ledger.closing is not None:
-            await asyncio.wait((ledger.closing,), timeout=CLOSE_TIMEOUT)  # somebody else closes it
-        ledger.end(WrongState("the session was closed before it was open"), LossReason.LEASE_EXPIRED)
-        self._closing.set()
-        if self._trying is not None and not self._trying.attached.done():
-            self._trying.attached.set_exception(ledger.end_error())
-        await self.stop()
+            self._close()
+        if self._ending is None:
+            ledger.end(WrongState("the session was closed before it was open"), LossReason.LEASE_EXPIRED)
+            self._closing.set()
+            if self._trying is not None and not self._trying.attached.done():
+                self._trying.attached.set_exception(ledger.end_error())
+            self._ending = self.loop.create_task(self._stop(), name="lockstream close")
+        await asyncio.shield(self._ending)
 
     async def granted(self, claim: Claim) -> None:
         """Wait for the grant of a claim. A caller who is cancelled, or gets an error, leaves nothing behind."""
@@ -141,24 +159,6 @@ class Keeper:
         except BaseException:
             ledger.abandon(claim)
             raise
-
-    async def departed(self, names: Iterable[str], owner: str, *, since: float, wait: float | None) -> float:
-        """The moment, `since` or later, at which whatever the owner gave up of these names is gone.
-
-        So that it can ask for them again. This is a part of that wait, which counts from `since`: WaitTimeout when it
-        is over. For a try it may take as long as an answer, and no time without a server: ServerUnavailable.
-        """
-        ledger, now = self.ledger, since
-        while (leaving := ledger.departures.first(names, owner)) is not None:
-            ledger.check_try(wait)
-            limit = None if wait is None else since + (wait or ledger.heartbeat_interval) - now
-            gone, _ = await asyncio.wait((leaving.answer,), timeout=limit)
-            if not gone and wait:
-                raise WaitTimeout(f"lock {leaving.name!r} was not granted within {wait:g} s")
-            if not gone:
-                raise ServerUnavailable("the server did not answer in time", SETTLED)
-            now = self.clock.time()
-        return now
 
     async def _keep(self) -> None:
         """See that a stream speaks for the session, until it ends."""
@@ -181,9 +181,12 @@ class Keeper:
         if old is not None:
             leave = self._channels.failed if ledger.leave else self._channels.silent
             leave(old.channel)
-        backoff = self._backoff()
+        backoff = self._options.backoff()
         farewells = 0
         while True:
+            ledger.expire(self.clock.time())  # the machine may have slept through the deadline
+            if ledger.over:
+                return
             farewell = self._closing.is_set()
             try:
                 limit = min(ledger.heartbeat_interval, ledger.deadline - self.clock.time())
@@ -243,9 +246,6 @@ class Keeper:
     def _unheard(self, why: object) -> None:
         _log.warning("session %s was not closed, and ends by its TTL: %s", self.ledger.session_id, why)
 
-    def _backoff(self) -> Backoff:
-        return Backoff(self._options.backoff_min, self._options.backoff_max)
-
     def _receive(self, link: Link, frame: session_pb2.SessionResponse) -> None:
         _frames.read(self.ledger, link, frame, self.clock.time())
 
@@ -285,14 +285,15 @@ class Keeper:
         self.ledger.tick(self.clock.time())
         self.arm()
 
-    async def stop(self) -> None:
+    async def _stop(self) -> None:
         """Leave the stream and end the tasks."""
         self._disarm()
         task, stream = self._task, self._stream
+        if stream is not None:
+            stream.close()
         if task is not None:
             task.cancel()
             await asyncio.wait((task,))
         if stream is not None:
-            stream.close()
             await stream.wait_closed()
             self._stream = None

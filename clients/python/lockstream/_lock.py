@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lockstream._asks import checked_wait, say_downgrade, say_value
 from lockstream._claims import ClaimState
+from lockstream._departed import departed
 from lockstream._errors import LockstreamError
 from lockstream._reasons import LossNotice, LossReason
 
@@ -194,7 +195,7 @@ class Lock:
         hold, keeper = self._hold, self._keeper
         wait, since = checked_wait(wait), keeper.clock.time()
         keeper.ledger.prepare_upgrade(hold, since)
-        now = await keeper.departed(self.names, self.owner, since=since, wait=wait)
+        now = await departed(keeper, self.names, self.owner, since=since, wait=wait)
         await keeper.granted(keeper.ledger.upgrade(hold, now, since=since, wait=wait))
 
     async def downgrade(self) -> None:

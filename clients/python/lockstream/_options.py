@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from lockstream._backoff import Backoff
 from lockstream._errors import ConfigError
 
 MAX_DURATION = 1e9
@@ -49,6 +50,10 @@ class Options:
             raise ConfigError("option 'backoff_min' is more than option 'backoff_max'")
         if (self.cert is None) != (self.key is None):
             raise ConfigError("options 'cert' and 'key' go together")
+
+    def backoff(self) -> Backoff:
+        """The pauses between attempts to connect, from the first."""
+        return Backoff(self.backoff_min, self.backoff_max)
 
 
 def _check(option: str, value: object) -> None:

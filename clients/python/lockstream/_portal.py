@@ -86,8 +86,20 @@ class Portal:
             return True
 
     def _run(self) -> None:
+        """Run the loop until `close` ends it.
+
+        asyncio lets SystemExit end a loop, but from this thread it would end nothing else: the program would go on, and
+        its sessions would die unheard of. So it is told as any other error of a callback, and the loop goes on.
+        """
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.get_loop().run_forever()
+            loop = runner.get_loop()
+            while True:
+                try:
+                    loop.run_forever()
+                except (SystemExit, KeyboardInterrupt) as error:
+                    loop.call_exception_handler({"message": "a callback cannot end the program", "exception": error})
+                else:
+                    return
 
 
 class _Call(Generic[T]):

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 Message = TypeVar("Message")
 
-_NANOSECONDS = 1_000_000_000
+_NANOSECONDS = 1e9
+"""No int, by which text could be multiplied."""
 
 
 def build(message: Callable[P, Message], *args: P.args, **fields: P.kwargs) -> Message:

@@ -14,6 +14,7 @@ from lockstream._context import (
     SemaphoreOptions,
     locked,
 )
+from lockstream._departed import departed
 from lockstream._errors import InvalidArgument, WouldBlock, WrongState
 from lockstream._lease import Lease
 from lockstream._lock import Lock
@@ -226,7 +227,7 @@ class Session(Lease):
     ) -> Lock:
         keeper, ledger = self._keeper, self._ledger
         wait, since = checked_wait(wait), keeper.clock.time()
-        now = await keeper.departed(ask.names, ask.owner, since=since, wait=wait) if ledger.departures else since
+        now = await departed(keeper, ask.names, ask.owner, since=since, wait=wait) if ledger.departures else since
         claim = ledger.acquire(ask, now, since=since, wait=wait)
         lock = Lock(self, keeper, claim.hold)
         if on_wait is not None:

@@ -58,7 +58,8 @@ class Standing(Book):
         self._opening = opening
         self._on_change = on_change
         self._trying: Link | None = None
-        self._stray_resume = False
+        self._stray_resumes = 0
+        """Greetings that may have an effect yet, though their streams are gone."""
 
     # What becomes of the stream.
 
@@ -99,7 +100,9 @@ class Standing(Book):
             self.detach(now)
         elif link is self._trying:
             self._trying = None
-            self._stray_resume = self._stray_resume or not answered
+            self._stray_resumes += not answered
+            if self.link is None:
+                self.detach(link.greeted_at)  # it may have been taken up, and broken, at any moment since
 
     def detach(self, since: float) -> None:
         """No stream speaks for the session since that moment.
@@ -121,18 +124,18 @@ class Standing(Book):
         self.leave = True
         self._on_change()
 
-    def supersede(self, error: LockstreamError) -> None:
+    def supersede(self, error: LockstreamError, now: float) -> None:
         """Another stream resumed the session.
 
         If it may be one of our own, this one is merely left.
         """
         if self._trying is not None:
             self._leave_link()
-        elif self._stray_resume:
+        elif self._stray_resumes:
             # A server that was frozen when we tried it took the session up after we had gone
-            # elsewhere.
-            self._stray_resume = False
-            self._leave_link()
+            # elsewhere, for a stream that is gone: its grace begins.
+            self._stray_resumes -= 1
+            self.detach(now)
         else:
             self.end(error, LossReason.SUPERSEDED)
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 
 import grpc
 
-from lockstream._backoff import Backoff
 from lockstream._errors import HistoryCompacted, LockstreamError, ServerUnavailable, SlowConsumer
 from lockstream._reasons import LossReason
 from lockstream._translation import from_rpc
@@ -95,7 +94,7 @@ class LockWatch:
         self._channels = channels
         self._options = options
         self._request = request
-        self._backoff = Backoff(options.backoff_min, options.backoff_max)
+        self._backoff = options.backoff()
         self._locks: list[LockView] = []
         """Those of the snapshot that have come so far."""
         self._changes: list[LockChange] = []

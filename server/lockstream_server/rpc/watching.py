@@ -15,7 +15,7 @@ from lockstream_server.rpc import fields, views
 from lockstream_server.rpc.handlers import Context
 from lockstream_server.sessions.host import Host
 from lockstream_server.sessions.observers import Observer
-from lockstream_server.sessions.past import Past, Replay
+from lockstream_server.sessions.past import TURN_SECONDS, Past, Replay
 from lockstream_server.store.port import FutureRevisionError
 
 MESSAGE_BYTES = 262_144
@@ -49,8 +49,8 @@ class WatchCall:
     """One call: a snapshot, or what happened after a revision; then every change.
 
     Changes are written as the client takes them. Meanwhile they queue up, and when they are too many the writer is
-    stopped wherever it is. Until the client is told of the past, it has to take each message within a time: it keeps
-    a table of the past, or a copy, of which there are to be few.
+    stopped wherever it is. Until the client is told of the past, it has to take each message within a time, and all
+    of them within another: it keeps a table of the past, or a copy, of which there are to be few.
     """
 
     def __init__(self, host: Host, past: Past, watched: Watched, context: Context) -> None:
@@ -105,11 +105,14 @@ class WatchCall:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        """The right to keep a table of the past. Raises LockError if it comes after the end."""
+        """The right to keep a table of the past. Raises LockError (SLOW_CONSUMER) when it has lasted too long."""
         async with self._past.turns:
-            if self._observer.error is not None:
-                raise self._observer.error
-            yield
+            try:
+                async with asyncio.timeout(TURN_SECONDS):
+                    yield
+            except TimeoutError:
+                detail = f"the client was not told of the past within {TURN_SECONDS:g} s"
+                raise LockError(Reason.SLOW_CONSUMER, detail) from None
 
     def _listen(self) -> int:
         """Keep what the table folds from here on. Returns the revision that it has reached."""

@@ -43,7 +43,8 @@ class Beginnings:
     ) -> None:
         """`sessions` are those of this server, by lease; each is there from its beginning to its end."""
         self._host = host
-        self.draining = False
+        self.draining_until: float | None = None
+        """When this server stops, in seconds since the epoch; None while it takes sessions."""
         self._sessions = sessions
         self._new_token = new_token
         self._background = background
@@ -133,7 +134,7 @@ class Beginnings:
         return session
 
     def _check_accepting(self) -> None:
-        if self.draining:
+        if self.draining_until is not None:
             raise refusals.draining()
         maximum = self._host.bounds.sessions
         if len(self._sessions) + self._opening.total() >= maximum:
@@ -220,7 +221,9 @@ class Beginnings:
         return session
 
     def _verify(self, session: Session) -> None:
-        """The table has reached the attachment: see that nothing overtook it unseen."""
+        """The table has reached the attachment: see that nothing overtook it unseen, neither there nor here."""
+        if self.draining_until is not None:
+            session.drain(self.draining_until)
         live = self._host.table.sessions.get(session.attachment.session)
         if live is None or live.record is None:
             session.expired()

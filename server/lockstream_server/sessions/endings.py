@@ -41,10 +41,13 @@ class Endings:
         """Propose the deletion of the entries, unless that is under way already.
 
         `why` is told to a client that still awaits the grant; `leaver` is the request to be answered once the claim
-        has left, and whether it is a cancel.
+        has left, and whether it is a cancel. Raises LockError (QUOTA_EXCEEDED) for a request too many.
         """
         if leaver is not None:
-            claim.leavers = [leaver] if claim.leavers is None else [*claim.leavers, leaver]
+            if claim.leavers is None:
+                claim.leavers = []
+            refusals.check_awaiting(claim, len(claim.leavers))
+            claim.leavers.append(leaver)
         if claim.state is State.LEAVING:
             return
         # Only somebody who was not granted yet is told why the wait ended.

@@ -19,7 +19,7 @@ class Observer:
     __slots__ = ("_cut", "_limit", "_unread", "_waiter", "error", "listening", "queue", "watched")
 
     def __init__(self, watched: Watched, limit: int, cut: Callable[[], object]) -> None:
-        """`limit` is in changes; `cut` is called when they are too many."""
+        """`limit` is in changes; `cut` is called when they are too many, and at an end before it listens."""
         self.watched = watched
         self.listening = False
         self.queue: list[RevisionChanges] = []
@@ -47,10 +47,12 @@ class Observer:
         self._wake()
 
     def end(self, error: LockError) -> None:
-        """Tell it no more. What is in the queue can still be taken."""
+        """Tell it no more. What is in the queue can still be taken; who does not listen yet is to be told nothing."""
         if self.error is None:
             self.error = error
             self._wake()
+            if not self.listening:
+                self._cut()
 
     async def take(self) -> Sequence[RevisionChanges]:
         """What there is, as soon as there is anything; nothing at the end."""

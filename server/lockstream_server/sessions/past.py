@@ -14,7 +14,9 @@ TABLES = 2
 KEPT_SECONDS = 60.0
 """How long a table of an earlier revision is kept."""
 TURNS = 8
-"""How many may keep such a table for as long as their client reads of it; all others wait for their turn."""
+"""How many may keep such a table while their client reads of it; all others wait for their turn."""
+TURN_SECONDS = 60.0
+"""How long a turn lasts at the most: a client that reads more slowly than the locks change would never be done."""
 
 
 class Past:

@@ -32,6 +32,7 @@ class RecordLeases:
         """By the event loop's clock."""
         self._failure: LockError | None = None
         self._granting = asyncio.Lock()
+        self._revoking: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         return f"RecordLeases({len(self._leases)}, room for {self._room} in the newest)"
@@ -63,5 +64,11 @@ class RecordLeases:
         self._leases.append(lease.session)
         self._room = RECORDS_PER_LEASE
         if len(self._leases) > LEASES:
-            with suppress(LockError):  # it ends by itself within the hour
-                await self._store.revoke_lease(self._leases.popleft())
+            # Apart, because everybody who evicts now waits for this lease, and nobody for the end of that one.
+            revoking = asyncio.ensure_future(self._revoke(self._leases.popleft()))
+            self._revoking.add(revoking)
+            revoking.add_done_callback(self._revoking.discard)
+
+    async def _revoke(self, lease: int) -> None:
+        with suppress(LockError):  # it ends by itself within the hour
+            await self._store.revoke_lease(lease)

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import orjson
 
 from lockstream_server.core.deadlock import Wait
-from lockstream_server.core.errors import LockError, Reason
+from lockstream_server.core.errors import LockError, Reason, quota_exceeded
 from lockstream_server.core.messages import LossReason
 from lockstream_server.core.model import Entry, EntryRecord, EvictionKind, EvictionRecord, Mode, Terms, session_text
-from lockstream_server.sessions.claim import Claim
+from lockstream_server.sessions.claim import REQUESTS_PER_CLAIM, Claim
 from lockstream_server.store.port import Verdict
 
 LOSSES: Mapping[EvictionKind, LossReason] = {
@@ -30,6 +30,13 @@ def not_held(acquire: int) -> LockError:
 def stale(claim: Claim, token: int) -> LockError:
     """It is held, but under another token."""
     return LockError(Reason.STALE_TOKEN, f"acquire {claim.acquire} has token {claim.token}, not {token}")
+
+
+def check_awaiting(claim: Claim, requests: int) -> None:
+    """Refuse a request too many, so many awaiting the same of the claim. Raises LockError (QUOTA_EXCEEDED)."""
+    if requests >= REQUESTS_PER_CLAIM:
+        detail = f"too many requests about acquire {claim.acquire} await the store"
+        raise quota_exceeded("requests_per_claim", REQUESTS_PER_CLAIM, requests, detail)
 
 
 def already_held(rival: Claim, name: str, owner: str) -> LockError:

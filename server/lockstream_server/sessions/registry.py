@@ -77,9 +77,10 @@ class Registry:
     def drain(self, until: float) -> None:
         """Take no more sessions and ask those there are to leave, `until` being seconds since the epoch.
 
-        They are asked one after the other: all of them go to the same few servers.
+        They are asked one after the other: all of them go to the same few servers. Those that are about to begin are
+        asked when they have.
         """
-        self._beginnings.draining = True
+        self._beginnings.draining_until = until
         self.host.witness.observers.end(refusals.draining())
         patience = max(until - self.host.wall_clock(), 0.0) / 2
         step = min(1 / LEAVING_PER_SECOND, patience / max(len(self.sessions), 1))
@@ -89,7 +90,7 @@ class Registry:
     @property
     def draining(self) -> bool:
         """Whether it takes no more sessions."""
-        return self._beginnings.draining
+        return self._beginnings.draining_until is not None
 
     async def drained(self) -> None:
         """Wait until every session and observer has left and nothing is under way."""

@@ -200,7 +200,7 @@ class Requests:
         self._endings.leave(claim, None, (request, False))
 
     def cancel(self, request: int, asked: Cancel) -> None:
-        """Withdraw an acquire, whatever became of it."""
+        """Withdraw an acquire, whatever became of it. Raises LockError."""
         claim = self._book.by_acquire.get(asked.acquire)
         if claim is None or claim.state is State.LEFT:
             self._outbox.reply(request, Cancelled(was_granted=False))

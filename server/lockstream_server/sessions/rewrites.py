@@ -43,8 +43,13 @@ class Rewrites:
         """What is to be written; the first of each is proposed."""
 
     def propose(self, claim: Claim, change: Change, request: int | None = None, done: Reply | None = None) -> None:
-        """Change what the claim's entry says, and answer the request, if there is one, when that is written."""
+        """Change what the claim's entry says, and answer the request, if there is one, when that is written.
+
+        Raises LockError (QUOTA_EXCEEDED) for a request too many.
+        """
         queue = self._queues.setdefault(claim, deque())
+        if request is not None:
+            refusals.check_awaiting(claim, len(queue))
         queue.append(_Rewrite(change, request, done))
         if len(queue) == 1:
             self._write(claim, queue[0])

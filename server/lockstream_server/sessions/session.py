@@ -204,8 +204,10 @@ class Session:
             raise LockError(Reason.SUPERSEDED, "another stream resumed the session")
         if outcome.verdict is Verdict.FAILED:
             raise refusals.by_store(outcome.verdict)
-        for lease in (*delays, self.attachment.session):
-            await self._host.store.revoke_lease(lease)
+        leases = (*delays, self.attachment.session)  # each is revoked, whatever becomes of the others
+        for failure in await asyncio.gather(*map(self._host.store.revoke_lease, leases), return_exceptions=True):
+            if failure is not None:
+                raise failure
 
     async def _free_quietly(self) -> None:
         with suppress(LockError):  # the lease ends by itself within its TTL

@@ -56,5 +56,21 @@ FAMILIES: Mapping[str, Mapping[str, Fault]] = {
 }
 """The kinds by what they harm; a schedule takes from each family in turn, however many kinds it has."""
 
+LEASES_LAST_SINCE = (3, 5, 13)
+"""Before this release of etcd a leader that was frozen wakes up and ends leases which its successor has renewed."""
+
+FREEZES_A_LEADER = frozenset({"leader frozen", "majority frozen"})
+
+
+def bearable(version: tuple[int, ...]) -> Mapping[str, Mapping[str, Fault]]:
+    """The kinds under which this release of etcd keeps what it promises: nothing on top of it could do so without."""
+    if version >= LEASES_LAST_SINCE:
+        return FAMILIES
+    return {
+        family: {name: fault for name, fault in kinds.items() if name not in FREEZES_A_LEADER}
+        for family, kinds in FAMILIES.items()
+    }
+
+
 KINDS: Mapping[str, Fault] = {name: fault for family in FAMILIES.values() for name, fault in family.items()}
 """All of them."""

@@ -63,6 +63,11 @@ async def server_and_member(scene: Scene, rng: random.Random) -> tuple[Side, Sid
     return [server], [rng.choice(talking or members)]
 
 
+async def server_and_leader(scene: Scene, rng: random.Random) -> tuple[Side, Side]:
+    """A lock server and the leader of etcd, where leases are best renewed; the rest of the cluster reaches both."""
+    return [rng.choice(scene.cluster.servers).name], [member.name for member in await the_leader(scene, rng)]
+
+
 async def server_and_etcd(scene: Scene, rng: random.Random) -> tuple[Side, Side]:
     """A lock server and every member."""
     return [rng.choice(scene.cluster.servers).name], [member.name for member in scene.cluster.members]
@@ -128,6 +133,7 @@ PEER_LINKS: dict[str, Sides] = {
 }
 STORE_LINKS: dict[str, Sides] = {
     "server to a member": server_and_member,
+    "server to leader": server_and_leader,
     "server to etcd": server_and_etcd,
 }
 CLIENT_LINKS: dict[str, Sides] = {

@@ -110,6 +110,38 @@ async def test_a_session_between_two_attempts_to_open_is_not_opened_any_more(ser
             await opening
 
 
+async def test_a_session_opened_at_the_moment_of_a_cancellation_is_closed(server: ScriptedServer) -> None:
+    """Nobody has it, so that it would be kept for ever."""
+    client = await lockstream.connect(server.target)
+    session = client.session()
+    opening = asyncio.create_task(session.open())
+    stream = await server.stream()
+    await stream.attach()
+    while not session.id:  # noqa: ASYNC110 - the very turn of the loop matters, in which the answer is read
+        await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    stream = await server.stream()
+    await stream.attach(action="resume", generation=2)
+    async with asyncio.timeout(2):
+        await asyncio.gather(stream.close(), client.close())
+    with pytest.raises(lockstream.WrongState, match="opened already"):
+        await session.open()
+
+
+async def test_a_session_that_is_being_opened_is_not_opened_twice(server: ScriptedServer) -> None:
+    async with lockstream.connect(server.target) as client:
+        session = client.session()
+        opening = asyncio.create_task(session.open())
+        stream = await server.stream()
+        with pytest.raises(lockstream.WrongState, match="opened already"):
+            await asyncio.wait_for(session.open(), 2)
+        await stream.attach()
+        await opening
+        await asyncio.gather(stream.close(), session.close())
+
+
 async def test_an_interrupted_close_goes_on_and_can_be_waited_for(server: ScriptedServer) -> None:
     client = await lockstream.connect(server.target)
     opening = asyncio.create_task(client.session().open())
@@ -208,3 +240,21 @@ async def test_the_end_of_a_context_waits_for_a_close_under_way(play: Play) -> N
     await asyncio.sleep(0)
     await play.stream.reply_to_close(request)
     await asyncio.gather(closing, leaving)
+
+
+async def test_an_interrupted_close_between_two_streams_goes_on(play: Play) -> None:
+    """The server is to know of it, and whoever leaves the context waits for that."""
+    await play.cut()
+    attempt = await play.server.stream()
+    closing = asyncio.create_task(play.session.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    leaving = asyncio.create_task(play.session.__aexit__(None, None, None))
+    await attempt.attach(action="resume", generation=2)
+    close = await attempt.expect("close")
+    assert not leaving.done()
+    await attempt.reply_to_close(close)
+    async with asyncio.timeout(2):
+        await leaving

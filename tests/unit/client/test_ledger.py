@@ -151,13 +151,58 @@ async def test_a_resume_of_our_own_that_arrives_late_does_not_end_the_session(de
     desk.ledger.drop(desk.greet(102), 103, answered=False)
     desk.link = desk.greet(103)
     desk.attach(desk.link, 104)
-    desk.ledger.supersede(lockstream.Superseded("by ourselves"))
+    desk.ledger.supersede(lockstream.Superseded("by ourselves"), 104.5)
     assert desk.ledger.ended is None
     assert desk.ledger.link is None
     desk.link = desk.greet(105)
     desk.attach(desk.link, 106)
-    desk.ledger.supersede(lockstream.Superseded("by another"))
+    desk.ledger.supersede(lockstream.Superseded("by another"), 106.5)
     assert isinstance(desk.ledger.ended, lockstream.Superseded)
+
+
+async def test_each_late_resume_of_our_own_is_told_from_another(desk: Desk) -> None:
+    """As many servers were frozen as were tried in vain."""
+    desk.ledger.drop(desk.link, 101, answered=True)
+    for now in (102, 103):
+        desk.ledger.drop(desk.greet(now), now + 1, answered=False)
+    for now in (104, 105):
+        desk.attach(desk.greet(now), now)
+        desk.ledger.supersede(lockstream.Superseded("by ourselves"), now + 0.5)
+        assert desk.ledger.ended is None
+    desk.attach(desk.greet(106), 106)
+    desk.ledger.supersede(lockstream.Superseded("by another"), 106.5)
+    assert isinstance(desk.ledger.ended, lockstream.Superseded)
+
+
+async def test_a_late_resume_of_our_own_begins_the_grace() -> None:
+    """It is for a stream that is gone: the server which took the session up frees it after the grace."""
+    desk = Desk(grace=1)
+    desk.ledger.drop(desk.link, 101, answered=True)
+    desk.ledger.drop(desk.greet(101.1), 101.5, answered=False)
+    desk.link = desk.greet(101.6)
+    desk.attach(desk.link, 101.7)
+    trying = desk.acquire(102, wait=0)
+    answer = trying.answer
+    desk.ledger.supersede(lockstream.Superseded("by ourselves"), 102.5)
+    assert isinstance(answer.exception(), lockstream.ServerUnavailable), "it does not wait for another stream"
+    assert desk.ledger.due() == 103.5
+
+
+async def test_a_resume_that_broke_after_it_superseded_the_stream_begins_the_grace() -> None:
+    """While a server drains: the next one took the session up, and then was gone before it said so."""
+    desk = Desk(grace=1)
+    desk.ledger.drain()
+    trying = desk.acquire(101, wait=0)
+    answer = trying.answer
+    taken_up = desk.greet(101.5)
+    desk.ledger.supersede(lockstream.Superseded("by ourselves"), 102)
+    assert desk.ledger.link is None
+    assert desk.ledger.due() == 109, "the lease is as it was while the next stream works"
+    changes = desk.changes
+    desk.ledger.drop(taken_up, 102.2, answered=False)
+    assert desk.ledger.due() == 102.5
+    assert desk.changes > changes, "the timer is set anew"
+    assert isinstance(answer.exception(), lockstream.ServerUnavailable)
 
 
 async def test_requests_are_bundled_up_to_the_bound(desk: Desk) -> None:

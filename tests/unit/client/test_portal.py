@@ -55,6 +55,28 @@ def test_every_call_is_answered_whenever_the_portal_is_closed() -> None:
             assert portal.closed
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_a_callback_that_exits_does_not_end_the_loop(
+    error: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The thread would be gone, and its sessions with it, while the program goes on."""
+    portal = Portal()
+
+    def leave() -> None:
+        raise error
+
+    async def call_back() -> int:
+        asyncio.get_running_loop().call_soon(leave)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return 1
+
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(portal.call, call_back).result(10) == 1
+        assert threads.submit(portal.close).result(10) is None
+    assert error.__name__ in caplog.text
+
+
 def test_closing_twice_is_closing_once() -> None:
     portal = Portal()
     portal.close()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 import lockstream
+from lockstream._requests import say_duration
 
 Call: TypeAlias = Callable[[lockstream.Client, Any], Awaitable[object]]
 
@@ -73,6 +76,18 @@ async def test_what_cannot_be_watched(client: lockstream.Client, text: str) -> N
 async def test_what_no_session_can_last(client: lockstream.Client, option: str, value: float) -> None:
     with pytest.raises(lockstream.ConfigError, match=option):
         client.session(**{option: value})  # type: ignore[arg-type]  # which option it is does not matter
+
+
+def test_a_duration_is_no_text() -> None:
+    """Nor is it repeated a thousand million times to find that out."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(lockstream.InvalidArgument, match="max_hold is a number of seconds, not '3'"):
+            say_duration(Duration(), "max_hold", "3")  # type: ignore[arg-type]  # as from a file of settings
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20
 
 
 async def test_the_longest_duration_can_be_said(client: lockstream.Client) -> None:

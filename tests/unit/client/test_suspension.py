@@ -63,6 +63,19 @@ async def test_after_a_nap_the_lease_is_proven_anew(opened: Opened, machine: Mac
         await asyncio.gather(lock.release(), play.stream.release())
 
 
+async def test_a_lease_slept_through_between_two_streams_is_not_resumed(play: Play, machine: Machine) -> None:
+    """The timer does not count the sleep: the next attempt to resume finds it out."""
+    lock = await play.acquire("a")
+    await play.cut()
+    attempt = await play.server.stream()
+    await attempt.expect("resume")
+    machine.sleep(HOUR)
+    attempt.ended.set()
+    await eventually(lambda: play.session.ended is not None, "the session is over", timeout=3)
+    assert isinstance(play.session.ended, lockstream.SessionExpired)
+    assert lock.lost.reason is LossReason.UNPROVEN
+
+
 # The clock itself.
 
 

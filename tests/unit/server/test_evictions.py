@@ -26,13 +26,15 @@ NAMES = [f"{number}" for number in range(200)]
 
 
 class CountingStore(MemoryStore):
-    """Counts the leases that it grants, and grants none while it is out of reach."""
+    """Counts the leases that it grants, grants none while it is out of reach, and revokes them when it may."""
 
     def __init__(self) -> None:
         super().__init__()
         self.out_of_reach = False
         self.asked = 0
         self.granted: list[Lease] = []
+        self.revokes = asyncio.Event()
+        self.revokes.set()
 
     async def grant_lease(self, ttl: int) -> Lease:
         self.asked += 1
@@ -41,6 +43,10 @@ class CountingStore(MemoryStore):
             raise LockError(Reason.STORE_UNAVAILABLE, "etcd did not answer in time")
         self.granted.append(await super().grant_lease(ttl))
         return self.granted[-1]
+
+    async def revoke_lease(self, session: int) -> None:
+        await self.revokes.wait()
+        await super().revoke_lease(session)
 
 
 class World:
@@ -128,6 +134,23 @@ def test_there_are_only_so_many_records(monkeypatch: pytest.MonkeyPatch) -> None
                 await here.evict(name)
             assert here.recorded == set(NAMES[40:75])
             assert len(here.store.granted) == 8
+
+    run(evicting())
+
+
+def test_nobody_waits_for_the_end_of_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lockstream_server.sessions.record_leases.RECORDS_PER_LEASE", 1)
+    monkeypatch.setattr("lockstream_server.sessions.record_leases.LEASES", 1)
+
+    async def evicting() -> None:
+        async with world() as here:
+            here.store.revokes.clear()
+            async with asyncio.timeout(1):
+                assert await here.evict("a", "b", "c") == [True] * 3
+            assert here.recorded == {"a", "b", "c"}
+            here.store.revokes.set()
+            await asyncio.sleep(0.001)
+            assert here.recorded == {"c"}
 
     run(evicting())
 

@@ -15,7 +15,7 @@ from lockstream_server.core.table import Table
 from lockstream_server.rpc import watching
 from lockstream_server.rpc.watching import WatchCall
 from lockstream_server.sessions.host import Bounds, Host
-from lockstream_server.sessions.past import TURNS, Past
+from lockstream_server.sessions.past import TURN_SECONDS, TURNS, Past
 from lockstream_server.sessions.registry import Registry
 from lockstream_server.store.memory import MemoryStore
 from tests.support.virtual_time import run
@@ -177,6 +177,26 @@ def test_whoever_reads_slowly_is_told_everything(told: Told) -> None:
     run(watching_locks())
 
 
+def test_a_turn_ends_though_its_client_reads(told: Told) -> None:
+    """More slowly than the locks change, say: nobody waits for the end of that."""
+
+    async def watching_locks() -> None:
+        async with world() as here:
+            for _ in range(round(TURN_SECONDS / TIMEOUT)):
+                await here.change()
+            tasks = [here.watch(Client(TIMEOUT - 0.1), after=told(here)) for _ in range(TURNS)]
+            quick = Client(0.0)
+            here.watch(quick, after=told(here))
+            await asyncio.sleep(TURN_SECONDS - 1)
+            assert not quick.read
+            assert not any(task.done() for task in tasks)
+            await asyncio.sleep(2)
+            assert quick.read
+            assert {refused(task) for task in tasks} == {Reason.SLOW_CONSUMER}
+
+    run(watching_locks())
+
+
 def test_whoever_was_told_of_the_past_may_take_its_time(told: Told) -> None:
     """As long as there is not too much to read."""
 
@@ -200,8 +220,28 @@ def test_whoever_waits_for_its_turn_at_the_end_waits_no_longer(told: Told) -> No
             tasks = [here.watch(Client(None), after=told(here)) for _ in range(3 * TURNS)]
             await asyncio.sleep(1)
             here.registry.drain(0.0)
+            await asyncio.sleep(0.001)
+            assert [task.done() for task in tasks] == [False] * TURNS + [True] * 2 * TURNS
+            assert {refused(task) for task in tasks[TURNS:]} == {Reason.DRAINING}
             await asyncio.sleep(TIMEOUT)
-            ends = [refused(task) for task in tasks]
-            assert ends == [Reason.SLOW_CONSUMER] * TURNS + [Reason.DRAINING] * 2 * TURNS
+            assert {refused(task) for task in tasks[:TURNS]} == {Reason.SLOW_CONSUMER}
+
+    run(watching_locks())
+
+
+@pytest.mark.parametrize("told", [lambda here: here.first], ids=["changes"], indirect=True)
+def test_whoever_is_told_of_a_long_past_at_the_end_is_told_no_more(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it was told is whole, and it can go on from there at another server."""
+    monkeypatch.setattr(watching, "NEAR_REVISIONS", 0)
+
+    async def watching_locks() -> None:
+        async with world() as here:
+            slow = Client(1.0)
+            task = here.watch(slow, after=told(here))
+            await asyncio.sleep(2.5)
+            here.registry.drain(0.0)
+            await asyncio.sleep(0.001)
+            assert refused(task) is Reason.DRAINING
+            assert [len(message.changes.changes) for message in slow.read] == [1, 1]
 
     run(watching_locks())

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from lockstream import Lock, LockstreamError, Part, connect
+from lockstream import Lock, Part, connect
 from lockstream.cli import exits
 from lockstream.cli.command import Command
 from lockstream.cli.interrupts import Interrupts
@@ -42,19 +42,9 @@ class Claim:
 
     @contextlib.asynccontextmanager
     async def held(self) -> AsyncIterator[Lock]:
-        """Hold it while the body runs.
-
-        Whatever happens to the session after the body has come to its end is told, and does not change what came of it.
-        """
-        finished = False
-        try:
-            async with connect(self.servers) as client, client.session(ttl=self.ttl) as session:
-                yield await self._acquire(session)
-                finished = True
-        except LockstreamError as error:
-            if not finished:
-                raise
-            exits.say(f"{self._what()} could not be released, it is free after its TTL: {error}")
+        """Hold it while the body runs."""
+        async with connect(self.servers) as client, client.session(ttl=self.ttl) as session:
+            yield await self._acquire(session)
 
     async def _acquire(self, session: Session) -> Lock:
         wait = None if math.isinf(self.wait) else self.wait

@@ -6,6 +6,7 @@ moves on to the next endpoint. A refused token is renewed. Anything else is etcd
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -35,8 +36,11 @@ TRANSIENT = frozenset(
 RETRY_SECONDS = 0.1
 """Pause before a request is repeated after a transient failure."""
 
-FAULTY_VERSIONS = frozenset({"3.5.0", "3.5.1", "3.5.2"})
-"""Releases that can lose consistency after a crash (etcd's announcement of March 2022)."""
+CONSISTENT_SINCE = (3, 5, 3)
+"""Releases of 3.5 before this one can lose consistency after a crash (etcd's announcement of March 2022)."""
+LEASES_LAST_SINCE = (3, 5, 13)
+"""Before this release a member that was frozen while it led, and led no more when it woke up, ended leases which had
+been renewed meanwhile (etcd's issue 15247): locks are then lost while their holders believe in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,17 @@ def _too_large(error: grpc.aio.AioRpcError) -> bool:
 def out_of_space(error: grpc.aio.AioRpcError) -> bool:
     """Whether etcd's NOSPACE alarm stands, under which it takes no transaction that would write."""
     return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "space exceeded" in (error.details() or "")
+
+
+def harms(release: str) -> list[str]:
+    """What a release of etcd is known to do that no lock service can make up for."""
+    version = tuple(int(part) for part in re.findall(r"[0-9]+", release)[:3])
+    found = []
+    if (3, 5) <= version < CONSISTENT_SINCE:
+        found.append("can lose consistency after a crash")
+    if version < LEASES_LAST_SINCE:
+        found.append("can end renewed leases after its leader was frozen")
+    return found
 
 
 class Connection:
@@ -204,22 +219,26 @@ class EtcdClient:
             raise LockError(Reason.STORE_UNAVAILABLE, f"etcd does not answer: {last}") from None
 
     async def leader(self) -> Connection | None:
-        """The connection to the member that leads, as the current one sees it; None when that cannot be told.
+        """The connection to the member that leads, by the current one's word and its own; None if that cannot be told.
 
-        Raises grpc.aio.AioRpcError.
+        Raises grpc.aio.AioRpcError when either does not answer: whoever is told of the leader can reach it.
         """
-        leader = (await self.attempt(lambda connection: connection.status, etcdrpc.StatusRequest())).leader
+        leader = (await self._status(self.connection)).leader
         if leader not in self._members:
             await asyncio.gather(*map(self._meet, self._connections))
-        return self._members.get(leader)
+        connection = self._members.get(leader)
+        if connection is None:
+            return None
+        status = await self._status(connection)
+        return connection if status.leader == status.header.member_id else None
 
     async def _meet(self, connection: Connection) -> None:
-        metadata = await self.metadata(connection)
         with suppress(grpc.aio.AioRpcError):  # another time
-            status = await connection.status(
-                etcdrpc.StatusRequest(), metadata=metadata, timeout=self.options.request_timeout
-            )
-            self._members[status.header.member_id] = connection
+            self._members[(await self._status(connection)).header.member_id] = connection
+
+    async def _status(self, connection: Connection) -> Any:
+        metadata = await self.metadata(connection)
+        return await connection.status(etcdrpc.StatusRequest(), metadata=metadata, timeout=self.options.request_timeout)
 
     def check_version(self) -> None:
         """Look up the version of the connected etcd in the background and warn of a faulty one."""
@@ -232,9 +251,10 @@ class EtcdClient:
             status = await self.call(lambda connection: connection.status, etcdrpc.StatusRequest())
         except (LockError, grpc.aio.AioRpcError):
             return
-        if status.version in FAULTY_VERSIONS:
+        for harm in harms(status.version):
             log.warning(
-                "this etcd release can lose consistency after a crash; use 3.5.3 or later for data that matters",
+                "this etcd release %s; use 3.5.13 or later for data that matters",
+                harm,
                 extra={"etcd_version": status.version},
             )
 

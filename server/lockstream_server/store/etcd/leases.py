@@ -24,10 +24,10 @@ STREAMS = 32
 """Enough for 5,000 renewals in a third of 10 s when a follower and its leader are 20 ms apart."""
 LEADER_SECONDS = 2.0
 """Between two looks for who leads."""
-AVOID_SECONDS = 30.0
-"""For how long a leader is left alone when it cannot be reached from here, although its cluster can."""
 LOOKS = 8
 """How often, while an answer may take, it is looked whether one has come."""
+ASKERS = 64
+"""How many wait for the answer about one lease; of more, the latest: those before them have long given up."""
 
 Confirm = Callable[[bool], None]
 
@@ -46,8 +46,13 @@ class Pending:
     __slots__ = ("asked", "later")
 
     def __init__(self, confirm: Confirm) -> None:
-        self.asked = [confirm]
-        self.later: list[Confirm] = []
+        self.asked = deque([confirm], ASKERS)
+        self.later: deque[Confirm] = deque(maxlen=ASKERS)
+
+    def ask_anew(self) -> None:
+        """The request is sent again, now for all."""
+        self.asked.extend(self.later)
+        self.later.clear()
 
 
 class KeepAlives:
@@ -57,10 +62,7 @@ class KeepAlives:
         self._client = client
         self._leader: Connection | None = None
         """Where to renew; None to go where everything else goes."""
-        self._unreachable: Connection | None = None
-        """The leader, if renewing there has failed, until which moment it is left alone."""
-        self._until = 0.0
-        self._streams = [KeepAliveStream(client, self._connection) for _ in range(STREAMS)]
+        self._streams = [KeepAliveStream(client, self._connection, self._failed) for _ in range(STREAMS)]
 
     def __repr__(self) -> str:
         return f"KeepAlives({self._streams!r})"
@@ -73,23 +75,21 @@ class KeepAlives:
         """Keep the streams open and use them, until cancelled."""
         await asyncio.gather(self._follow_the_leader(), *(stream.run() for stream in self._streams))
 
-    def _connection(self, failed: Connection | None) -> Connection:
-        """Where to renew; not where that has just failed, if there is anywhere else."""
-        if failed is not None:
-            self._client.failed(failed)
-            if failed is self._leader:
-                self._leader = None
-                self._unreachable = failed
-                self._until = asyncio.get_running_loop().time() + AVOID_SECONDS
+    def _connection(self) -> Connection:
         return self._leader or self._client.connection
 
+    def _failed(self, connection: Connection) -> None:
+        self._client.failed(connection)
+        if connection is self._leader:
+            self._leader = None
+
     async def _follow_the_leader(self) -> None:
+        """Move to whoever leads and has just answered: what works is never left for what does not."""
         while len(self._client.options.endpoints) > 1:
-            with suppress(grpc.aio.AioRpcError):
+            with suppress(grpc.aio.AioRpcError):  # another time
                 leader = await self._client.leader()
-                avoided = leader is self._unreachable and asyncio.get_running_loop().time() < self._until
-                if leader is not None and leader is not self._leader and not avoided:
-                    self._leader, self._unreachable = leader, None
+                if leader is not None and leader is not self._leader:
+                    self._leader = leader
                     for stream in self._streams:
                         stream.move()
             await asyncio.sleep(LEADER_SECONDS)
@@ -98,12 +98,16 @@ class KeepAlives:
 class KeepAliveStream:
     """Sends renewals and hands out their answers, on one stream after the other."""
 
-    def __init__(self, client: EtcdClient, choose: Callable[[Connection | None], Connection]) -> None:
-        """`choose` says where to renew; it is told which connection has failed, if one has."""
+    def __init__(
+        self, client: EtcdClient, choose: Callable[[], Connection], failed: Callable[[Connection], None]
+    ) -> None:
+        """`choose` says where to renew; `failed` is told, as soon as that is known, that there it failed."""
         self._client = client
         self._choose = choose
+        self._failed = failed
         self._elsewhere = asyncio.Event()
         self._pending: dict[int, Pending] = {}
+        """By lease, the one asked for last at the end."""
         self._unsent: deque[int] = deque()
         self._wake = asyncio.Event()
         self._looks_left = LOOKS
@@ -114,9 +118,10 @@ class KeepAliveStream:
 
     def renew(self, lease: int, confirm: Confirm) -> None:
         """Ask for a renewal."""
-        pending = self._pending.get(lease)
+        pending = self._pending.pop(lease, None)
         if pending is not None:
             pending.later.append(confirm)
+            self._pending[lease] = pending
             return
         if not self._pending:
             self._looks_left = LOOKS
@@ -130,12 +135,11 @@ class KeepAliveStream:
 
     async def run(self) -> None:
         """Keep a stream open and use it, until cancelled."""
-        connection = None
         while True:
             if not self._pending:
                 self._wake.clear()
                 await self._wake.wait()
-            connection = self._choose(connection)
+            connection = self._choose()
             self._elsewhere.clear()
             try:
                 metadata = await self._client.metadata(connection)
@@ -146,22 +150,25 @@ class KeepAliveStream:
                 finally:
                     call.cancel()
             except _MovedError:
-                connection = None
                 continue
             except grpc.aio.AioRpcError as error:
-                self._client.refused(error)
+                if not self._client.refused(error):
+                    self._failed(connection)
                 log.debug("lease stream broke", extra={"code": error.code().name, "detail": error.details()})
             except StreamBrokenError as error:
+                self._failed(connection)
                 log.debug("lease stream broke", extra={"endpoint": connection.endpoint, "detail": str(error)})
             await asyncio.sleep(RETRY_SECONDS)
 
     def _begin_anew(self) -> None:
-        """A new stream: everything unanswered is asked again, for all who asked so far."""
+        """A new stream: everything unanswered is asked again, for all who asked so far.
+
+        What was asked for last comes first: after an outage, sessions that live go before those that ended in it.
+        """
         self._looks_left = LOOKS
         for pending in self._pending.values():
-            pending.asked += pending.later
-            pending.later = []
-        self._unsent = deque(self._pending)
+            pending.ask_anew()
+        self._unsent = deque(reversed(self._pending))
 
     async def _write(self, call: Any) -> None:
         while True:
