@@ -56,20 +56,22 @@ FAMILIES: Mapping[str, Mapping[str, Fault]] = {
 }
 """The kinds by what they harm; a schedule takes from each family in turn, however many kinds it has."""
 
-LEASES_LAST_SINCE = (3, 5, 13)
-"""Before this release of etcd a leader that was frozen wakes up and ends leases which its successor has renewed."""
+CONSISTENT_SINCE = (3, 5, 3)
+"""Before this release of etcd, members that were killed can come back with different contents."""
 
 FREEZES_A_LEADER = frozenset({"leader frozen", "majority frozen"})
+"""When it wakes up, it may end leases which its successor has renewed: often before etcd 3.5.13, rarely in 3.6.16."""
+KILLS_A_MEMBER = frozenset({"leader killed", "follower killed"})
 
 
 def bearable(version: tuple[int, ...]) -> Mapping[str, Mapping[str, Fault]]:
     """The kinds under which this release of etcd keeps what it promises: nothing on top of it could do so without."""
-    if version >= LEASES_LAST_SINCE:
-        return FAMILIES
-    return {
-        family: {name: fault for name, fault in kinds.items() if name not in FREEZES_A_LEADER}
+    spared = FREEZES_A_LEADER if version >= CONSISTENT_SINCE else FREEZES_A_LEADER | KILLS_A_MEMBER
+    families = {
+        family: {name: fault for name, fault in kinds.items() if name not in spared}
         for family, kinds in FAMILIES.items()
     }
+    return {family: kinds for family, kinds in families.items() if kinds}
 
 
 KINDS: Mapping[str, Fault] = {name: fault for family in FAMILIES.values() for name, fault in family.items()}
