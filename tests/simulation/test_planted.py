@@ -30,7 +30,7 @@ from lockstream_server.store.memory import MemoryStore
 from lockstream_server.store.port import Attachment, DeleteSession
 from tests.simulation.world import World
 
-SEEDS = 300
+SEEDS = 1000
 """Within which every planted defect must be found."""
 STEPS = 1_000
 

@@ -27,7 +27,7 @@ class State(Enum):
     LEFT = "left"
 
 
-REQUESTS_PER_CLAIM = 64
+REQUESTS_PER_CLAIM = 256
 """Requests to change a claim, or to end it, that may await the store; one more is QUOTA_EXCEEDED."""
 
 ACTIVE = frozenset({State.PROPOSED, State.WAITING, State.HELD})
