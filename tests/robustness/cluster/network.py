@@ -1,7 +1,7 @@
 """Every connection of the cluster, by who talks to whom."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Self
 
@@ -56,12 +56,13 @@ class Network:
             elif not transport.is_closing():
                 link.accept(transport)
 
-        return await self._listen(lambda: _Hall(lambda transport: self._look(take_up(transport))))
+        def look(transport: asyncio.Transport) -> None:
+            task = asyncio.ensure_future(take_up(transport))
+            self._looking.add(task)
+            task.add_done_callback(self._looking.discard)
+            task.add_done_callback(lambda looked: transport.abort() if looked.cancelled() else None)
 
-    def _look(self, looking: Coroutine[None, None, None]) -> None:
-        task = asyncio.ensure_future(looking)
-        self._looking.add(task)
-        task.add_done_callback(self._looking.discard)
+        return await self._listen(lambda: _Hall(look))
 
     async def _listen(self, door: Callable[[], asyncio.Protocol]) -> str:
         port = free_port()
