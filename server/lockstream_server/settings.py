@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from lockstream_server.addresses import check_endpoint, check_listen_address
+from lockstream_server.contradictions import contradictions
 from lockstream_server.option_sources import CommandLine, load
 from lockstream_server.options import SettingError, option, options_of
 
@@ -302,7 +303,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name, declared in options_of(type(self)).items():
             declared.validate(getattr(self, name))
-        for wrong, name, problem in self._contradictions():
+        for wrong, name, problem in contradictions(self):
             if wrong:
                 raise SettingError(problem, name)
 
@@ -321,70 +322,6 @@ class Settings:
         if self.etcd_password_file is not None:
             return self.etcd_password_file.read_text(encoding="utf-8").rstrip("\r\n")
         return self.etcd_password
-
-    def _contradictions(self) -> list[tuple[bool, str, str]]:
-        """What must not be said together: whether it was, the setting to blame, and why."""
-        https = {text.startswith("https://") for text in self.etcd_endpoints}
-        passwords = (self.etcd_password, self.etcd_password_file)
-        external = self.etcd_endpoints != options_of(type(self))["etcd_endpoints"].default
-        return [
-            (self.tls_cert is None and self.tls_key is not None, "tls_key", "needs --tls-cert"),
-            (self.tls_cert is not None and self.tls_key is None, "tls_cert", "needs --tls-key"),
-            (
-                self.tls_client_ca is not None and self.tls_cert is None,
-                "tls_client_ca",
-                "needs --tls-cert",
-            ),
-            (len(https) > 1, "etcd_endpoints", "all must be https:// or none"),
-            (self.etcd_cert is None and self.etcd_key is not None, "etcd_key", "needs --etcd-cert"),
-            (
-                self.etcd_cert is not None and self.etcd_key is None,
-                "etcd_cert",
-                "needs --etcd-key",
-            ),
-            (
-                self.etcd_cert is not None and not self.etcd_tls,
-                "etcd_cert",
-                "needs https:// endpoints or --etcd-ca",
-            ),
-            (
-                None not in passwords,
-                "etcd_password_file",
-                "cannot be given together with --etcd-password",
-            ),
-            (
-                self.etcd_user is not None and passwords == (None, None),
-                "etcd_user",
-                "needs --etcd-password-file or --etcd-password",
-            ),
-            (
-                self.etcd_user is None and self.etcd_password is not None,
-                "etcd_password",
-                "needs --etcd-user",
-            ),
-            (
-                self.etcd_user is None and self.etcd_password_file is not None,
-                "etcd_password_file",
-                "needs --etcd-user",
-            ),
-            (self.min_ttl > self.max_ttl, "min_ttl", "must not be above --max-ttl"),
-            (self.default_ttl < self.min_ttl, "default_ttl", "must not be below --min-ttl"),
-            (self.default_ttl > self.max_ttl, "default_ttl", "must not be above --max-ttl"),
-            (
-                self.otel_endpoint is not None and self.otel_exporter != "otlp",
-                "otel_endpoint",
-                "needs --otel-exporter=otlp",
-            ),
-            (self.dev and external, "etcd_endpoints", "cannot be given together with --dev"),
-            (self.dev and self.etcd_tls, "etcd_ca", "cannot be given together with --dev"),
-            (
-                self.dev and self.etcd_user is not None,
-                "etcd_user",
-                "cannot be given together with --dev",
-            ),
-            (self.data_dir is not None and not self.dev, "data_dir", "needs --dev"),
-            (self.etcd_binary is not None and not self.dev, "etcd_binary", "needs --dev"),
-        ]
 
 
 def load_settings(argv: Sequence[str], environ: Mapping[str, str], *, version: str) -> CommandLine[Settings]:
