@@ -2,13 +2,16 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from tests.robustness.cluster.cluster import HEALTHY_SECONDS
-from tests.robustness.faults.fault import Fault, Scene
+from tests.robustness.faults.fault import Fault, Process, Scene
 from tests.robustness.faults.roles import Role, a_client
 from tests.support.waiting import eventually
+
+Step = Callable[[Process], Coroutine[None, None, None]]
+"""Something that is done to a process."""
 
 STEP_SECONDS = (3_600.0, 8 * 3_600.0)
 """By how much a wall clock is wrong."""
@@ -16,29 +19,22 @@ STEP_SECONDS = (3_600.0, 8 * 3_600.0)
 
 def killed(role: Role) -> Fault:
     """SIGKILL to all who play this role at once, like a crash; they are started again in the end."""
-
-    @asynccontextmanager
-    async def fault(scene: Scene, rng: random.Random) -> AsyncIterator[str]:
-        victims = await role(scene, rng)
-        async with AsyncExitStack() as stack:
-            for victim in victims:
-                stack.push_async_callback(victim.start)
-            await asyncio.gather(*(victim.kill() for victim in victims))
-            yield " ".join(victim.name for victim in victims)
-
-    return fault
+    return _befalling(role, lambda victim: victim.kill(), lambda victim: victim.start())
 
 
 def frozen(role: Role) -> Fault:
     """SIGSTOP to all who play this role: connections stay open, and nothing is answered until they wake up."""
+    return _befalling(role, lambda victim: victim.freeze(), lambda victim: victim.thaw())
 
+
+def _befalling(role: Role, harm: Step, heal: Step) -> Fault:
     @asynccontextmanager
     async def fault(scene: Scene, rng: random.Random) -> AsyncIterator[str]:
         victims = await role(scene, rng)
         async with AsyncExitStack() as stack:
             for victim in victims:
-                stack.push_async_callback(victim.thaw)
-            await asyncio.gather(*(victim.freeze() for victim in victims))
+                stack.push_async_callback(heal, victim)
+            await asyncio.gather(*map(harm, victims))
             yield " ".join(victim.name for victim in victims)
 
     return fault
