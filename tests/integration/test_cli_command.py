@@ -6,7 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,7 +89,16 @@ async def test_a_command_of_another_user_goes_on_and_the_loss_is_told(
     name: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    commands: list[Command] = []
+    start = Command.start
+
+    async def remembered(command: Sequence[str], variables: Mapping[str, str]) -> Command:
+        commands.append(await start(command, variables))
+        return commands[-1]
+
+    monkeypatch.setattr(Command, "start", remembered)
     started = tmp_path / "started"
     claim = holding.Claim(name=name, servers=server.target)
     command = ["sh", "-c", f"echo $$ >{started}.new; mv {started}.new {started}; exec sleep 60"]
@@ -103,6 +112,7 @@ async def test_a_command_of_another_user_goes_on_and_the_loss_is_told(
         os.kill(pid, 0)
     finally:
         os.kill(pid, signal.SIGKILL)
+        await asyncio.gather(*(command.ended for command in commands))
     *_, last = capsys.readouterr().err.splitlines()
     assert last == "lockstream: the command goes on without the lock: it runs as another user, and cannot be stopped"
 
