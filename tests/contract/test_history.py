@@ -60,13 +60,16 @@ async def some_history(subject: Subject) -> None:
 
 
 def folded(snapshot: Snapshot, *revisions: Revision) -> str:
-    """Who holds and who waits after a snapshot and what came after it; locks in the order of their names."""
+    """Who holds and who waits after a snapshot and what came after it; locks in the order of their names.
+
+    Of a session that is over only the history tells when it was attached.
+    """
     table = Table()
     table.fold(table.difference(snapshot))
     for revision in revisions:
         table.fold(revision)
     locks = sorted(table.locks.items())
-    sessions = sorted((key, live.record, live.attached_at) for key, live in table.sessions.items())
+    sessions = sorted((key, live.record, live.record and live.attached_at) for key, live in table.sessions.items())
     return f"{table.revision} {locks} {sessions}"
 
 

@@ -1,6 +1,7 @@
 """Who is next: the order in which etcd committed the acquires, whatever server they came through."""
 
 import asyncio
+import base64
 import json
 import random
 import time
@@ -105,4 +106,4 @@ def _committed(etcd: EtcdProcess, lock_key: str) -> list[str]:
     listing = json.loads(etcd.etcdctl("get", "--prefix", f"{lock_key}/", "--keys-only", "--write-out=json"))
     keys = sorted(listing["kvs"], key=lambda kv: int(kv["create_revision"]))
     assert len({kv["create_revision"] for kv in keys}) == len(keys)
-    return [f"{kv['lease']:016x}" for kv in keys]
+    return [base64.b64decode(kv["key"]).decode().rpartition("/")[2].partition(".")[0] for kv in keys]

@@ -296,6 +296,13 @@ class Clients(RuleBasedStateMachine):
                 self.disturbed = True
                 self.world.do(self.world.truth.revoke_lease, lease)
 
+    @rule(pick=PICK)
+    def end_a_lease_early(self, pick: int) -> None:
+        """As a leader of etcd does that was frozen; its session loses what it has, and nobody has it too soon."""
+        sessions = self.world.truth.sessions()
+        if sessions:
+            self.world.do(self.world.truth.revoke_lease, sessions[pick % len(sessions)])
+
     @rule(name=NAME, server=SERVER)
     def break_a_lock(self, name: str, server: int) -> None:
         operator = Operator(self.world.registries[server].host, "it is in the way", "somebody")

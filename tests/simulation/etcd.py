@@ -31,6 +31,10 @@ class Etcd:
         if put in self.history.entries():
             self.truth.delete_entry(put.name, put.key)
 
+    def end_lease(self, lease: int) -> None:
+        """End a lease, whatever is left of its time."""
+        self.process.create_task(self.truth.revoke_lease(lease))
+
     def commit(self, proposals: Sequence[Proposal], answer: Callable[[list[Outcome]], None]) -> None:
         """Apply the proposals of one transaction and answer all at once."""
         outcomes: dict[int, Outcome] = {}

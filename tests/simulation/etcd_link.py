@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from lockstream_server.core.changes import Revision, Snapshot
 from lockstream_server.core.errors import LockError, Reason
-from lockstream_server.sessions.host import settling
+from lockstream_server.sessions.outcomes import settling
 from lockstream_server.store.batch import Planner, Ticket
 from lockstream_server.store.memory import MemoryStore
 from lockstream_server.store.port import (

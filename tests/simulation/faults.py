@@ -48,6 +48,7 @@ class Faults:
             "lossy etcd": self._lose_messages,
             "break a watch": self._break_watch,
             "stall a watch": self._stall_watch,
+            "end a lease early": self._end_lease_early,
             "operator": self._operate,
             "remove by hand": self._remove_by_hand,
         }
@@ -189,6 +190,15 @@ class Faults:
         if server := self._server():
             self._note(f"the watch of {server.name} falls behind")
             server.link.stall_watch(self._random.random() ** 2 * 5)
+
+    def _end_lease_early(self) -> None:
+        """As a leader of etcd does that was frozen, and ends what its successor has renewed."""
+        etcd = self._world.etcd
+        sessions = etcd.truth.sessions()
+        if sessions:
+            session = self._random.choice(sessions)
+            self._note(f"etcd ends the lease of session {session:x} before its time")
+            self._world.scheduler.arrive(etcd.process, self._world.scheduler.now, etcd.end_lease, session)
 
     # People.
 

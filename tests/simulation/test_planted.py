@@ -22,6 +22,7 @@ from lockstream_server.core.queue import Queue
 from lockstream_server.core.session import LeaseProof
 from lockstream_server.core.table import Table
 from lockstream_server.sessions.beginnings import Beginnings
+from lockstream_server.sessions.orphans import Orphans
 from lockstream_server.sessions.outbox import Outbox
 from lockstream_server.sessions.session import Session
 from lockstream_server.sessions.waits import Waits
@@ -150,22 +151,23 @@ def server_that_remembers_ended_sessions(patch: Patch) -> None:
 
 
 def server_that_frees_without_asking(patch: Patch) -> None:
-    """A session that ends is revoked, whoever resumed it meanwhile."""
+    """What a session has is deleted when it ends here, whoever resumed it meanwhile."""
 
-    async def free(self: Session, delays: Any = ()) -> None:
-        for lease in (*delays, self.attachment.session):
-            await self._host.store.revoke_lease(lease)
+    async def free(self: Session, _delays: Any = ()) -> None:
+        live = self._host.table.sessions.get(self.attachment.session)
+        self._host.orphans._free([*live.entries.values()] if live is not None else [])
 
     patch.setattr(Session, "_free", free)
 
 
 def write_that_forgets_its_guard(patch: Patch) -> None:
-    """A server from which the session was taken over goes on to write for it."""
+    """A server from which the session was taken over, and which has not heard of it, goes on to write for it."""
 
     def attached(self: MemoryStore, attachment: Attachment) -> bool:
         return attachment.session in self._sessions
 
     patch.setattr(MemoryStore, "_attached", attached)
+    patch.setattr(Session, "superseded", lambda _self: None)
 
 
 def release_that_forgets_its_guard(patch: Patch) -> None:
@@ -181,8 +183,8 @@ def release_that_forgets_its_guard(patch: Patch) -> None:
 
 
 def session_that_ends_without_its_guard(patch: Patch) -> None:
-    """Its record is deleted, whoever attached it meanwhile."""
-    apply = MemoryStore._apply
+    """Its record is deleted and its entries with it, whoever attached it meanwhile."""
+    apply, ended = MemoryStore._apply, Orphans.ended
 
     def unguarded(self: MemoryStore, proposal: Any) -> Any:
         known = self._sessions.get(proposal.attachment.session) if isinstance(proposal, DeleteSession) else None
@@ -190,7 +192,20 @@ def session_that_ends_without_its_guard(patch: Patch) -> None:
             proposal = DeleteSession(Attachment(known.session, known.attached_at))
         return apply(self, proposal)
 
+    def at_once(self: Orphans, session: int, proven: float | None = None) -> None:
+        live = self._table.sessions.get(session)
+        if live is not None and session in self._ending:
+            self._ending[session] = [(live.attached_at, freed) for _, freed in self._ending[session]]
+        ended(self, session, proven)
+
     patch.setattr(MemoryStore, "_apply", unguarded)
+    patch.setattr(Orphans, "ended", at_once)
+
+
+def server_that_trusts_etcd_to_end_leases_in_time(patch: Patch) -> None:
+    """Nobody waits until the holder cannot believe in it any more."""
+    free_later = Orphans._free_later
+    patch.setattr(Orphans, "_free_later", lambda self, session, _proven: free_later(self, session, 0.0))
 
 
 CALM: tuple[str, ...] = ()
@@ -199,6 +214,7 @@ RESUMES = ("break a stream", "lose a direction", "freeze a server", "stall a wat
 APART = ("isolate somebody", "freeze a client", "kill a server")
 TAKEN_OVER = ("isolate somebody", "cut off from etcd", "freeze a server", "stall a watch")
 ETCD = ("lossy etcd", "pause etcd")
+EARLY = ("end a lease early", "stall a watch", "cut off from etcd")
 ASLEEP = ("suspend a client", "suspend a server", "isolate somebody")
 
 PLANTS: list[tuple[Plant, Sequence[str] | None, str]] = [
@@ -219,9 +235,10 @@ PLANTS: list[tuple[Plant, Sequence[str] | None, str]] = [
     (server_that_tells_grants_twice, ANY, "told again"),
     (server_that_remembers_ended_sessions, ANY, "still has sessions"),
     (server_that_frees_without_asking, TAKEN_OVER, "gone from etcd"),
-    (write_that_forgets_its_guard, TAKEN_OVER, "gone from etcd"),
+    (write_that_forgets_its_guard, RESUMES, "gone from etcd|NotHeld"),
     (release_that_forgets_its_guard, ANY, "gone from etcd|NotHeld|took|not done|RemovedExternally"),
     (session_that_ends_without_its_guard, TAKEN_OVER, "gone from etcd"),
+    (server_that_trusts_etcd_to_end_leases_in_time, EARLY, "gone from etcd|believed"),
 ]
 
 
@@ -239,7 +256,9 @@ def test_a_planted_defect_is_found(
     pytest.fail(f"not found within {SEEDS} seeds: {inspect.getdoc(plant) or plant.__name__}")
 
 
-@pytest.mark.parametrize("kinds", [CALM, RESUMES, ETCD, ASLEEP], ids=["calm", "resumes", "etcd", "asleep"])
+@pytest.mark.parametrize(
+    "kinds", [CALM, RESUMES, ETCD, ASLEEP, EARLY], ids=["calm", "resumes", "etcd", "asleep", "early"]
+)
 def test_nothing_is_found_where_nothing_is_planted(kinds: Sequence[str]) -> None:
     for seed in range(1, 31):
         assert not World(seed, kinds=kinds).run(STEPS).violations

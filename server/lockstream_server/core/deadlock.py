@@ -97,7 +97,7 @@ class _Search:
                 known = looked.get(wait.name, 0)
                 for entry in self._before(wait, known):
                     other = owner_of(entry)
-                    if other not in seen and is_sequential(other):
+                    if other not in seen and is_sequential(other) and not self._is_over(other):
                         seen[other] = None
                         open_ends.append(other)
                 looked[wait.name] = max(self._place(wait), known)
@@ -168,6 +168,10 @@ class _Search:
         """In an order that does not depend on what the table has folded since when."""
         waits = [entry for entry in self.entries_of(owner) if not entry.granted and _age(entry) <= self._age]
         return sorted(waits, key=lambda wait: (wait.token, wait.name, wait.key))
+
+    def _is_over(self, owner: Owner) -> bool:
+        """Whether its session has ended: what is left of it goes, whatever it waits for."""
+        return self._table.sessions[owner[0]].record is None
 
     def _place(self, waiter: Entry) -> int:
         """How many stand before the waiter."""

@@ -73,6 +73,8 @@ class EntryRecord(NamedTuple):
     queued_at: float = 0.0
     """Seconds since the epoch by the proposing server's wall clock; for people to read, nothing depends on it."""
     terms: Terms = PLAIN
+    ttl: int = 0
+    """Seconds; that of its session. For so long its holder may believe in it when the session's record is gone."""
 
     def asks_for(self) -> tuple[object, ...]:
         """What tells one acquire from another: on whose behalf it asks for what."""
@@ -99,7 +101,7 @@ class EvictionRecord(NamedTuple):
 
 
 class SessionRecord(NamedTuple):
-    """What etcd keeps of one session, under the session's own lease."""
+    """What etcd keeps of one session, under its lease."""
 
     client_name: str
     metadata: Mapping[str, str]

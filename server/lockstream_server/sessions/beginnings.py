@@ -15,8 +15,9 @@ from lockstream_server.core.messages import Open, Resume
 from lockstream_server.core.model import SessionRecord, session_text
 from lockstream_server.core.session import LeaseProof
 from lockstream_server.sessions import evictions, refusals
-from lockstream_server.sessions.host import Background, Host, settling
+from lockstream_server.sessions.host import Background, Host
 from lockstream_server.sessions.outbox import Outbox
+from lockstream_server.sessions.outcomes import outcome_of, settling
 from lockstream_server.sessions.session import Session
 from lockstream_server.store.port import (
     Attachment,
@@ -202,9 +203,7 @@ class Beginnings:
         await reached
 
     async def _propose(self, proposal: Proposal) -> Outcome:
-        settled: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._host.store.propose(proposal, settling(settled))
-        outcome = await settled
+        outcome = await outcome_of(self._host.store, proposal)
         if outcome.verdict in (Verdict.FAILED, Verdict.NO_SPACE):
             raise refusals.by_store(outcome.verdict)
         return outcome

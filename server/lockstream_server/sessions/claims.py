@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from lockstream_server.core.errors import LockError
 from lockstream_server.core.messages import Claim as ClaimMessage
 from lockstream_server.core.messages import LossReason
-from lockstream_server.core.model import Entry, EvictionRecord
+from lockstream_server.core.model import Entry, EvictionRecord, SessionRecord
 from lockstream_server.sessions.claim import Claim, State
 from lockstream_server.sessions.claim_book import ClaimBook
 from lockstream_server.sessions.delays import Delays
@@ -35,7 +35,7 @@ class Claims:
         self,
         host: Host,
         attachment: Attachment,
-        client_name: str,
+        record: SessionRecord,
         outbox: Outbox,
         proven: Callable[[], bool],
         background: Background,
@@ -48,7 +48,7 @@ class Claims:
         self._endings = Endings(host, attachment, outbox, self._book, self._delays)
         self._holds = Holds(host, attachment, outbox, self._delays, background)
         self._waits = Waits(host, attachment, outbox, self._book, self._delays, self._holds, self._endings, proven)
-        self.requests = Requests(host, client_name, outbox, self._book, self._waits, self._holds, self._endings)
+        self.requests = Requests(host, record, outbox, self._book, self._waits, self._holds, self._endings)
 
     def __repr__(self) -> str:
         return f"Claims({list(self._book.by_acquire.values())!r})"

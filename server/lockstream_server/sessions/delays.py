@@ -14,9 +14,10 @@ from lockstream_server.core.errors import LockError
 from lockstream_server.core.model import Entry, EntryRecord, Mode, Terms
 from lockstream_server.sessions import refusals
 from lockstream_server.sessions.claim import Claim, State
-from lockstream_server.sessions.host import RETRY_SECONDS, Background, Host, settling
+from lockstream_server.sessions.host import RETRY_SECONDS, Background, Host
+from lockstream_server.sessions.outcomes import outcome_of
 from lockstream_server.store.keys import delay_id
-from lockstream_server.store.port import Attachment, Outcome, PutDelay, Verdict
+from lockstream_server.store.port import Attachment, PutDelay, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -85,9 +86,8 @@ class Delays:
         claim.delay_lease = lease  # from here on, whoever ends the claim ends it too
         terms = Terms(shadow_of=claim.token, lock_delay=record.terms.lock_delay, delay_lease=lease)
         shadow = EntryRecord(claim.acquire, Mode.EXCLUSIVE, record.owner, record.queued_at, terms)
-        settled: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._host.store.propose(PutDelay(self._attachment, name, slot, claim.token, lease, shadow), settling(settled))
-        outcome = await settled
+        proposal = PutDelay(self._attachment, name, slot, claim.token, lease, shadow)
+        outcome = await outcome_of(self._host.store, proposal)
         if claim.delay_lease != lease:
             return  # it has ended
         if outcome.verdict is Verdict.WRITTEN and claim.active:

@@ -80,7 +80,9 @@ class Dispatch:
     def _ended(self, effect: Ended) -> None:
         lease, eviction = effect
         self._host.clients.ended(lease)
-        if session := self._sessions.get(lease):
+        session = self._sessions.get(lease)
+        self._host.orphans.ended(lease, session.proven if session is not None else None)
+        if session is not None:
             session.expired(eviction)
 
     # Wishes to yield.

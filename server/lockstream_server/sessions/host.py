@@ -1,20 +1,18 @@
 """What every session of a server shares."""
 
-import asyncio
 import heapq
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any
 
 from lockstream_server.core.table import Table
+from lockstream_server.sessions.orphans import Orphans
 from lockstream_server.sessions.quotas import Clients, Quotas
 from lockstream_server.sessions.record_leases import RecordLeases
 from lockstream_server.sessions.witness import Witness
 from lockstream_server.store.port import Store
 from lockstream_server.telemetry import Counters
-
-T = TypeVar("T")
 
 RETRY_SECONDS = 1.0
 """Until what etcd did not take is tried again, where it has to be."""
@@ -30,7 +28,7 @@ class Bounds:
     sessions: int = 10_000
     """Sessions attached to or kept by this server."""
     entries_per_session: int = 1_000
-    """Acquires that hold or wait; revoking a lease is one etcd transaction over its keys."""
+    """Acquires that hold or wait."""
     waiters_per_lock: int = 10_000
     """Entries of one name."""
     outbox_events: int = 1_024
@@ -93,18 +91,10 @@ class Host:
     milestones: Milestones = field(init=False)
     clients: Clients = field(init=False)
     record_leases: RecordLeases = field(init=False)
+    orphans: Orphans = field(init=False)
 
     def __post_init__(self) -> None:
         self.milestones = Milestones(self.table)
         self.clients = Clients(self.table, self.quotas)
         self.record_leases = RecordLeases(self.store)
-
-
-def settling(future: "asyncio.Future[T]") -> Callable[[T], None]:
-    """A callback that gives the future its result, unless whoever awaited it is gone."""
-
-    def settle(result: T) -> None:
-        if not future.done():
-            future.set_result(result)
-
-    return settle
+        self.orphans = Orphans(self.store, self.table)

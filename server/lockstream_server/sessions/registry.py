@@ -68,6 +68,7 @@ class Registry:
         for effect in effects:
             self._dispatch.tell(effect)
         self.host.witness.took(self.host.table, effects, None)
+        self.host.orphans.look()
         for session in [*self.sessions.values()]:
             session.claims.reconcile()
         self.host.milestones.reached()
@@ -107,6 +108,7 @@ class Registry:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.host.orphans.close()
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -23,7 +23,7 @@ from lockstream_server.core.messages import (
     SetValue,
     Upgrade,
 )
-from lockstream_server.core.model import EntryRecord, Mode, Terms
+from lockstream_server.core.model import EntryRecord, Mode, SessionRecord, Terms
 from lockstream_server.sessions import refusals
 from lockstream_server.sessions.claim import Claim, State
 from lockstream_server.sessions.claim_book import ClaimBook
@@ -41,12 +41,12 @@ Wanted = tuple[str, Mode, Terms]
 class Requests:
     """Requests about the claims of one attachment. Each is answered through the outbox, sooner or later."""
 
-    __slots__ = ("_book", "_client_name", "_endings", "_holds", "_host", "_outbox", "_waits")
+    __slots__ = ("_book", "_endings", "_holds", "_host", "_outbox", "_session", "_waits")
 
     def __init__(
         self,
         host: Host,
-        client_name: str,
+        session: SessionRecord,
         outbox: Outbox,
         book: ClaimBook,
         waits: Waits,
@@ -54,7 +54,7 @@ class Requests:
         endings: Endings,
     ) -> None:
         self._host = host
-        self._client_name = client_name
+        self._session = session
         self._outbox = outbox
         self._book = book
         self._waits = waits
@@ -99,11 +99,11 @@ class Requests:
         self._check_room(parts, asked.owner)
         if self._host.clients.limit_acquires:
             self._check_quotas(parts)
-        owner, now, take_slot = asked.owner, round(self._host.wall_clock(), 3), book.slots.take
+        owner, now, ttl = asked.owner, round(self._host.wall_clock(), 3), self._session.ttl
         claim = Claim(
             acquire,
             [
-                Part(name, take_slot(name), EntryRecord(acquire, mode, owner, now, part_terms))
+                Part(name, book.slots.take(name), EntryRecord(acquire, mode, owner, now, part_terms, ttl))
                 for name, mode, part_terms in parts
             ],
         )
@@ -135,10 +135,10 @@ class Requests:
 
     def _check_quotas(self, parts: Sequence[Wanted]) -> None:
         clients = self._host.clients
-        clients.check_rate(self._client_name, asyncio.get_running_loop().time())
+        clients.check_rate(self._session.client_name, asyncio.get_running_loop().time())
         claims = self._book.by_acquire.values()
         unseen = sum(claim.state is State.PROPOSED for claim in claims) if clients.counts_entries else 0
-        clients.check_acquire(self._client_name, [name for name, _, _ in parts], unseen)
+        clients.check_acquire(self._session.client_name, [name for name, _, _ in parts], unseen)
 
     def _repeat(self, claim: Claim, request: int, parts: Sequence[Wanted], asked: Acquire | AcquireAll) -> None:
         """Tell how an acquire that is asked again stands."""

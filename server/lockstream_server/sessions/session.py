@@ -22,10 +22,10 @@ from lockstream_server.core.model import Entry, EvictionRecord, SessionRecord, s
 from lockstream_server.core.session import TRANSITIONS, LeaseProof, Phase, Standing
 from lockstream_server.sessions import refusals
 from lockstream_server.sessions.claims import Claims
-from lockstream_server.sessions.host import Background, Host, settling
+from lockstream_server.sessions.host import Background, Host
 from lockstream_server.sessions.outbox import Outbox
 from lockstream_server.sessions.requests import Requests
-from lockstream_server.store.port import Attachment, DeleteSession, Outcome, Verdict
+from lockstream_server.store.port import Attachment, DeleteSession, Verdict
 
 RENEWALS_PER_TTL = 3
 
@@ -60,7 +60,7 @@ class Session:
         self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._clock = clock
-        self.claims = Claims(host, attachment, record.client_name, outbox, self._is_proven, background)
+        self.claims = Claims(host, attachment, record, outbox, self._is_proven, background)
         now = clock.time()
         self._in_jeopardy = False
         self._renew_at = proof.until - record.ttl * (1 - 1 / RENEWALS_PER_TTL)
@@ -168,6 +168,11 @@ class Session:
         else:
             self._over(refusals.session_ended(eviction), LossReason.FORCE_RELEASED, eviction)
 
+    @property
+    def proven(self) -> float:
+        """Seconds for which its client may believe in what it holds."""
+        return self._proof.remaining(self._clock.time())
+
     def drain(self, until: float) -> None:
         """Tell the client that the server is about to stop, `until` seconds since the epoch."""
         self.outbox.push(Draining(until))
@@ -197,14 +202,13 @@ class Session:
         The record goes first, in a guarded transaction: a revocation cannot be guarded, and must not hit a session
         that was resumed on another server a moment ago.
         """
-        settled: asyncio.Future[Outcome] = self._loop.create_future()
-        self._host.store.propose(DeleteSession(self.attachment), settling(settled))
-        outcome = await settled
-        if outcome.verdict is Verdict.REFUSED:
+        session, attached_at = self.attachment.session, self.attachment.revision
+        verdict = await self._host.orphans.end(session, attached_at, DeleteSession(self.attachment))
+        if verdict is Verdict.REFUSED:
             raise LockError(Reason.SUPERSEDED, "another stream resumed the session")
-        if outcome.verdict is Verdict.FAILED:
-            raise refusals.by_store(outcome.verdict)
-        leases = (*delays, self.attachment.session)  # each is revoked, whatever becomes of the others
+        if verdict is Verdict.FAILED:
+            raise refusals.by_store(verdict)
+        leases = (*delays, session)  # each is revoked, whatever becomes of the others
         for failure in await asyncio.gather(*map(self._host.store.revoke_lease, leases), return_exceptions=True):
             if failure is not None:
                 raise failure

@@ -178,6 +178,7 @@ def encode_entry(record: EntryRecord) -> bytes:
         "mode": record.mode.value,
         "owner": record.owner,
         "queued_at": record.queued_at,
+        "ttl": record.ttl,
     }
     if record.terms is not PLAIN:
         fields["terms"] = _encode_terms(record.terms)
@@ -193,7 +194,8 @@ def decode_entry(value: bytes) -> EntryRecord | None:
             return None
         terms = _decode_terms(fields["terms"]) if "terms" in fields else PLAIN
         queued_at = _within(float(fields["queued_at"]), MAX_MOMENT)
-        return EntryRecord(acquire, _MODES[fields["mode"]], str(fields["owner"]), queued_at, terms)
+        ttl = _within(int(fields["ttl"]), MAX_SECONDS)
+        return EntryRecord(acquire, _MODES[fields["mode"]], str(fields["owner"]), queued_at, terms, ttl)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 

@@ -188,6 +188,10 @@ class MemoryStore:
         """Delete any entry. Returns the revision."""
         return self._commit([self._entry_deleted(self._entries[name][key])])
 
+    def sessions(self) -> list[int]:
+        """The leases of all sessions on record."""
+        return [*self._sessions]
+
     # Inside.
 
     def _attached(self, attachment: Attachment) -> bool:
@@ -305,10 +309,10 @@ class MemoryStore:
         return self._entries.get(name, {}).get(entry_id(session, slot))
 
     def _entry_put(self, put: EntryPut, lease: int | None = None) -> EntryPut:
-        """Write an entry under a lease: its session's unless another is stated, none for a foreign one."""
+        """Write an entry, under a lease if one is stated."""
         self._entries.setdefault(put.name, {})[put.key] = put
         self._written_at[put.name, put.key] = self._revision + 1
-        self._place_under(lease or put.session, (put.name, put.key))
+        self._place_under(lease, (put.name, put.key))
         return put
 
     def _entry_deleted(self, put: EntryPut) -> EntryDeleted:

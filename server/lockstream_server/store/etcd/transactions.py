@@ -66,8 +66,8 @@ def empty(prefix: bytes) -> Parts:
     return {"target": CREATE, "key": prefix, "range_end": range_end(prefix), "create_revision": 0}
 
 
-def put(key: bytes, value: bytes, lease: int) -> Parts:
-    """Write a key under a lease."""
+def put(key: bytes, value: bytes, lease: int = 0) -> Parts:
+    """Write a key, under a lease if there is one."""
     return {"request_put": {"key": key, "value": value, "lease": lease}}
 
 
@@ -134,7 +134,7 @@ class Transactions:
         attachment, name, slot, record, only_if_free = proposal
         entry = self._keys.entry(name, attachment.session, slot)
         lock = self._keys.lock(name)
-        write = [count(lock), put(entry, encode_entry(record), attachment.session)]
+        write = [count(lock), put(entry, encode_entry(record))]
         if only_if_free:
             free = [self._attached(attachment), empty(lock)]
             return {"compare": free, "success": write, "failure": self._explanation(proposal)}
@@ -142,8 +142,7 @@ class Transactions:
 
     def _put_entries(self, proposal: PutEntries) -> Parts:
         attachment, parts, only_if_free = proposal
-        session = attachment.session
-        entries = [self._keys.entry(part.name, session, part.slot) for part in parts]
+        entries = [self._keys.entry(part.name, attachment.session, part.slot) for part in parts]
         vacant = (
             [empty(self._keys.lock(part.name)) for part in parts]
             if only_if_free
@@ -151,9 +150,7 @@ class Transactions:
         )
         return {
             "compare": [self._attached(attachment), *vacant],
-            "success": [
-                put(entry, encode_entry(part.record), session) for entry, part in zip(entries, parts, strict=True)
-            ],
+            "success": [put(entry, encode_entry(part.record)) for entry, part in zip(entries, parts, strict=True)],
             "failure": self._explanation(proposal),
         }
 
@@ -162,7 +159,7 @@ class Transactions:
         entry = self._keys.entry(name, attachment.session, slot)
         return {
             "compare": [self._attached(attachment), created_at(entry, token), unwritten_since(entry, since)],
-            "success": [put(entry, encode_entry(record), attachment.session)],
+            "success": [put(entry, encode_entry(record))],
         }
 
     def _put_delay(self, proposal: PutDelay) -> Parts:
