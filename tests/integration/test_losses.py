@@ -89,6 +89,28 @@ async def test_a_session_whose_lease_is_revoked_is_told_that_every_lock_is_lost(
         assert isinstance(session.ended, lockstream.SessionExpired)
 
 
+@pytest.mark.parametrize("its_server", ["lives", "is killed"])
+async def test_what_a_lease_that_ended_early_proved_is_not_granted_to_others(
+    start_server: StartServer, etcd: EtcdProcess, name: str, its_server: str
+) -> None:
+    """L2. As a leader of etcd does it that was frozen. Who knows the proof waits for its end, and others for a TTL."""
+    ttl = 3
+    of_holder, of_waiter = start_server(etcd.endpoint), start_server(etcd.endpoint)
+    async with Wire(of_holder.target) as holder, Wire(of_waiter.target) as waiter:
+        attached = await holder.open(ttl=ttl)
+        await holder.hold(acquire(1, name))
+        await waiter.open()
+        await waiter.queue(acquire(1, name))
+        watch = Stopwatch()
+        proof = (await holder.ask(session_pb2.Heartbeat())).proof.remaining.ToTimedelta().total_seconds()
+        assert proof > ttl / 2
+        if its_server == "is killed":
+            of_holder.kill()
+        etcd.etcdctl("lease", "revoke", attached.session_id)
+        await waiter.told("granted")
+        assert proof <= watch.seconds <= ttl + SLACK_SECONDS
+
+
 async def test_a_release_is_no_loss(server: ServerProcess, name: str) -> None:
     """L3. Neither of the lock nor at the session's end."""
     async with Wire(server.target) as wire:

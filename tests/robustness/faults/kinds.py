@@ -59,19 +59,16 @@ FAMILIES: Mapping[str, Mapping[str, Fault]] = {
 CONSISTENT_SINCE = (3, 5, 3)
 """Before this release of etcd, members that were killed can come back with different contents."""
 
-FREEZES_A_LEADER = frozenset({"leader frozen", "majority frozen"})
-"""When it wakes up, it may end leases which its successor has renewed: often before etcd 3.5.13, rarely in 3.6.16."""
 KILLS_A_MEMBER = frozenset({"leader killed", "follower killed"})
 
 
 def bearable(version: tuple[int, ...]) -> Mapping[str, Mapping[str, Fault]]:
-    """The kinds under which this release of etcd keeps what it promises: nothing on top of it could do so without."""
-    spared = FREEZES_A_LEADER if version >= CONSISTENT_SINCE else FREEZES_A_LEADER | KILLS_A_MEMBER
-    families = {
+    """The kinds under which this release of etcd keeps its history: nothing on top of it could do so without."""
+    spared = KILLS_A_MEMBER if version < CONSISTENT_SINCE else frozenset[str]()
+    return {
         family: {name: fault for name, fault in kinds.items() if name not in spared}
         for family, kinds in FAMILIES.items()
     }
-    return {family: kinds for family, kinds in families.items() if kinds}
 
 
 KINDS: Mapping[str, Fault] = {name: fault for family in FAMILIES.values() for name, fault in family.items()}

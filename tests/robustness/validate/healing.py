@@ -1,35 +1,14 @@
 """How long those who waited when a fault was over had to wait on."""
 
 import math
-from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
 
 from tests.robustness.history import Outcome
-from tests.robustness.story import Fault, Story
+from tests.robustness.story import Story
 from tests.robustness.validate.commit_order import ASKING
 from tests.robustness.validate.replay import Replay, Tenure
-
-
-class Troubles:
-    """When something was broken. A question costs little, however many faults there were."""
-
-    def __init__(self, faults: Iterable[Fault]) -> None:
-        in_order = sorted(faults, key=lambda fault: fault.since)
-        self._begins = [fault.since for fault in in_order]
-        self._last_ends = list(accumulate((fault.until for fault in in_order), max))
-        self._ends = sorted(fault.until for fault in in_order if fault.until < math.inf)
-
-    def broken_until(self, moment: float) -> float:
-        """By when the last of the faults was over that began before this moment; minus infinity if none did."""
-        place = bisect_left(self._begins, moment)
-        return self._last_ends[place - 1] if place else -math.inf
-
-    def healed_before(self, moment: float) -> float:
-        """The last end of a fault before this moment; minus infinity if there was none."""
-        place = bisect_left(self._ends, moment)
-        return self._ends[place - 1] if place else -math.inf
+from tests.robustness.validate.troubles import Troubles
 
 
 def healings(story: Story, replay: Replay) -> Iterator[float]:

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from lockstream_server.core.changes import EntryDeleted, EntryPut, Revision
-from lockstream_server.core.effects import Cause, Granted, Removed
+from lockstream_server.core.effects import Cause, Ended, Granted, Removed
 from lockstream_server.core.model import Entry, EvictionKind, Mode, session_text
 from lockstream_server.core.table import Table
 from lockstream_server.store.etcd.watch import DELETE, decode_events
@@ -57,6 +57,8 @@ class Replay:
     of one hold may be written in the transaction of another's acquire."""
     entries: dict[tuple[str, int], str] = field(default_factory=dict)
     """The owner of every acquire that was written, granted or not, by name and token."""
+    ended: dict[str, float] = field(default_factory=dict)
+    """By session, when the record read that it was over. What stands of it from then on is nobody's."""
     violations: list[Violation] = field(default_factory=list)
 
 
@@ -92,6 +94,8 @@ def replay(story: Story) -> Replay:
                     tenure = result.tenures[_identity(entry)]
                     tenure.removed, tenure.removed_seen, tenure.cause = revision.number, at, cause
                     tenure.evicted = eviction.kind if eviction is not None else None
+                case Ended(session):
+                    result.ended[session_text(session)] = at
                 case _:
                     pass
         for name in naive.apply(revision):

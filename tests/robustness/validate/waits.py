@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 from tests.robustness.story import Operation, Story
 from tests.robustness.validate.bounds import Bounds
-from tests.robustness.validate.healing import Troubles, healings, percentile
+from tests.robustness.validate.healing import healings, percentile
 from tests.robustness.validate.replay import Replay
+from tests.robustness.validate.troubles import Troubles
 from tests.robustness.validate.violations import Violation
 
 SHARE = 0.99
