@@ -68,5 +68,9 @@ def _present(ledger: Ledger, link: Link, claim: Claim, entry: session_pb2.Claim,
             if not held or entry.token != claim.token:
                 ledger.lose(claim, LossNotice(LossReason.LEASE_EXPIRED))
                 link.cancel(entry.acquire_id)
+        case ClaimState.RELEASING if not held or entry.token != claim.token:
+            # What it releases is gone. A first attempt of its acquire, taken for lost, was written after that.
+            ledger.finish(claim)
+            link.cancel(entry.acquire_id)
         case ClaimState.RELEASING | ClaimState.LEAVING | ClaimState.ENDED:
             ledger.send_again(claim, link)
