@@ -59,9 +59,9 @@ async def eventually(attempt: Callable[[], Awaitable[T]]) -> T:
 async def test_the_feed_goes_on_after_a_restart(fragile: EtcdProcess) -> None:
     async with followed(etcd_store(fragile)) as subject:
         session = await subject.session()
-        await subject.propose(subject.put(session, "a"))
+        [held] = await subject.propose(subject.put(session, "a"))
         fragile.restart()
-        outcomes = await subject.propose(subject.put(session, "b"), delete(session, "a"))
+        outcomes = await subject.propose(subject.put(session, "b"), delete(session, "a", token=held.revision))
         await subject.follower.until(lambda: subject.follower.revision >= max(each.revision for each in outcomes))
         assert list(subject.follower.table.locks) == ["b"]
         assert len(subject.follower.snapshots) == 1, "nothing was lost, so nothing is read anew"
@@ -95,7 +95,8 @@ async def test_a_compacted_history_is_read_anew(fragile: EtcdProcess) -> None:
         queues = {name: [each.key for each in queue.entries] for name, queue in subject.follower.table.locks.items()}
         assert queues == {"kept": [key(session), "694d"], "new": ["694d"]}
         assert subject.follower.table.locks["kept"].entries[0].granted
-        [outcome] = await subject.propose(delete(session, "kept"))
+        token = subject.follower.table.locks["kept"].entries[0].token
+        [outcome] = await subject.propose(delete(session, "kept", token=token))
         await subject.follower.until(lambda: subject.follower.revision >= outcome.revision)
         assert [each.granted for each in subject.follower.table.locks["kept"].entries] == [True]
 
@@ -156,7 +157,7 @@ async def test_a_proposal_of_an_ended_session_is_given_up(fragile: EtcdProcess) 
         session = await subject.session()
         fragile.freeze()
         try:
-            answers = subject.send(subject.put(session, "a"), delete(session, "b"))
+            answers = subject.send(subject.put(session, "a"), delete(session, "b", token=1))
             session.live = False
             async with asyncio.timeout(PATIENCE):
                 outcomes = await asyncio.gather(*answers)

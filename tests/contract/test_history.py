@@ -51,9 +51,9 @@ async def history(subject: Subject, after: int, until: int) -> list[Revision]:
 async def some_history(subject: Subject) -> None:
     """Sessions that come and go, entries that hold, wait and end; folded by the follower."""
     kept, lost = await subject.session(), await subject.session()
-    await subject.propose(*(subject.put(kept, name) for name in "abc"), subject.put(lost, "d"))
+    first, second, *_ = await subject.propose(*(subject.put(kept, name) for name in "abc"), subject.put(lost, "d"))
     await subject.propose(subject.put(lost, "a"), subject.put(kept, "d", slot=1))
-    await subject.propose(delete(kept, "a"), delete(kept, "b"))
+    await subject.propose(delete(kept, "a", token=first.revision), delete(kept, "b", token=second.revision))
     await subject.store.revoke_lease(lost.session)
     [last] = await subject.propose(subject.put(kept, "b", slot=2))
     await subject.follower.until(lambda: subject.follower.revision >= last.revision)
@@ -127,8 +127,8 @@ async def test_a_long_history_comes_whole(subject: Subject) -> None:
     session = await subject.session()
     begun = session.revision
     for _ in range(1_100):
-        await subject.propose(subject.put(session, "a"))
-        await subject.propose(delete(session, "a"))
+        [held] = await subject.propose(subject.put(session, "a"))
+        await subject.propose(delete(session, "a", token=held.revision))
     await subject.follower.until(lambda: subject.follower.revision >= begun + 2_200)
     fed = [revision for revision in subject.follower.revisions if revision.number > begun]
     assert len(fed) >= 2_200

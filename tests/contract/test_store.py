@@ -22,7 +22,7 @@ from tests.support.stores import Subject, delete
 @pytest.mark.parametrize("why", ["superseded", "closed", "lease revoked", "never opened"])
 async def test_nothing_is_written_for_a_session_not_attached_here(subject: Subject, why: str) -> None:
     session = await subject.session()
-    await subject.propose(subject.put(session, "mine"))
+    [held] = await subject.propose(subject.put(session, "mine"))
     match why:
         case "superseded":
             await subject.propose(TakeOverSession(session.session, session.revision, RECORD._replace(generation=2)))
@@ -36,7 +36,7 @@ async def test_nothing_is_written_for_a_session_not_attached_here(subject: Subje
     for proposal in (
         subject.put(session, "a"),
         subject.put(session, "a", only_if_free=True),
-        delete(session, "mine"),
+        delete(session, "mine", token=held.revision),
         delete(session, "mine", token=5),
     ):
         assert await subject.verdict(proposal) is Verdict.REFUSED
@@ -124,8 +124,8 @@ async def test_handing_over_within_one_burst_grants_each_exactly_once(subject: S
     """Releases and acquires of one name meet in the same transactions."""
     sessions = [await subject.session() for _ in range(10)]
     outcomes = await subject.propose(*(subject.put(session, "a") for session in sessions))
-    rounds = [delete(session, "a") for session in sessions] + [subject.put(session, "a") for session in sessions]
-    outcomes = await subject.propose(*rounds)
+    releases = [delete(session, "a", token=put.revision) for session, put in zip(sessions, outcomes, strict=True)]
+    outcomes = await subject.propose(*releases, *(subject.put(session, "a") for session in sessions))
     assert [outcome.verdict for outcome in outcomes[:10]] == [Verdict.DELETED] * 10
     last = max(outcome.revision for outcome in outcomes)
     await subject.follower.until(lambda: subject.follower.revision >= last)
@@ -229,9 +229,9 @@ async def test_the_feed_brings_every_revision_once_and_in_order(subject: Subject
     sessions = [await subject.session() for _ in range(5)]
     written = [session.revision for session in sessions]
     for slot in range(10):
-        outcomes = await subject.propose(*(subject.put(session, "a", slot) for session in sessions))
-        outcomes += await subject.propose(*(delete(session, "a", slot) for session in sessions))
-        written += [outcome.revision for outcome in outcomes]
+        puts = await subject.propose(*(subject.put(session, "a", slot) for session in sessions))
+        releases = [delete(session, "a", slot, token=put.revision) for session, put in zip(sessions, puts, strict=True)]
+        written += [outcome.revision for outcome in (*puts, *await subject.propose(*releases))]
     last = max(written)
     await subject.follower.until(lambda: subject.follower.revision >= last)
     numbers = [revision.number for revision in subject.follower.revisions]

@@ -6,14 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from lockstream_server.core.model import EntryRecord, EvictionKind, EvictionRecord, Mode, SessionRecord, Terms
-from lockstream_server.store.keys import (
-    delay_id,
-    encode_entry,
-    encode_eviction,
-    encode_session,
-    entry_id,
-    escape,
-)
+from lockstream_server.store.keys import encode_entry, encode_eviction, encode_session, entry_id, escape
 from tests.fuzzing.damage import damaged
 
 NAMES = st.sampled_from(("a", "a", "b", "a/b", "ü"))
@@ -23,7 +16,6 @@ SLOTS = st.integers(0, 1)
 ENTRY_KEYS = st.builds(
     lambda name, session, slot: f"l/{escape(name)}/{entry_id(session, slot)}".encode(), NAMES, SESSIONS, SLOTS
 )
-DELAY_KEYS = ENTRY_KEYS.map(lambda key: delay_id(key.decode()).encode())
 SESSION_KEYS = SESSIONS.map(lambda session: f"s/{session:016x}".encode())
 EVICTION_KEYS = st.builds(
     lambda session, acquire: f"e/{session:016x}{acquire}".encode(), SESSIONS, st.sampled_from(("", ".1", ".2"))
@@ -31,7 +23,7 @@ EVICTION_KEYS = st.builds(
 FOREIGN_KEYS = st.builds(
     lambda name, key: f"l/{escape(name)}/{key}".encode(), NAMES, st.sampled_from(("694d", "x", "", "a/b"))
 )
-OWN_KEYS = st.one_of(ENTRY_KEYS, DELAY_KEYS, SESSION_KEYS, EVICTION_KEYS, FOREIGN_KEYS, st.just(b"fence"))
+OWN_KEYS = st.one_of(ENTRY_KEYS, SESSION_KEYS, EVICTION_KEYS, FOREIGN_KEYS, st.just(b"fence"))
 """Without the prefix."""
 
 TERMS = st.sampled_from(
@@ -42,8 +34,7 @@ TERMS = st.sampled_from(
         Terms(upgrades=1),
         Terms(value=b"v", metadata={"k": "v"}),
         Terms(max_hold=1.0, yield_notice=0.1, held_until=2.0),
-        Terms(lock_delay=1.0, delay_lease=9),
-        Terms(shadow_of=1),
+        Terms(lock_delay=1.0),
         Terms(asks_yield=True),
     )
 )
@@ -114,7 +105,6 @@ def _odd(records: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 
 _RECORDS = {
     ENTRY_KEYS: ENTRIES.map(encode_entry),
-    DELAY_KEYS: ENTRIES.map(encode_entry),
     SESSION_KEYS: RECORDS.map(encode_session),
     EVICTION_KEYS: EVICTIONS.map(encode_eviction),
 }

@@ -48,7 +48,7 @@ class Etcd:
 def show(table: Table) -> None:
     """Make of a table all that can be asked for."""
     for name, queue in table.locks.items():
-        shown = views.lock(lock_view(name, queue))
+        shown = views.lock(lock_view(name, queue, table))
         views.estimate(shown, 1.5, turns(queue.entries))
         assert shown.SerializeToString()
         assert all(table.position(entry) >= 0 for entry in queue.entries)
@@ -74,15 +74,11 @@ def test_whatever_is_written_can_be_folded_and_shown(revisions: list[list[Write]
 def test_a_server_that_starts_late_reads_the_same(revisions: list[list[Write]]) -> None:
     """What one server has folded, another makes of what it finds: keys of others that come and go.
 
-    Only our servers write over keys that are there, and only they write lock delays.
+    Only our servers write over keys that are there.
     """
     etcd, table = Etcd(), Table()
     for writes in revisions:
-        new = [
-            (key, value)
-            for key, value in writes
-            if value is None or (OURS.prefix + key not in etcd.kvs and b"shadow_of" not in value)
-        ]
+        new = [(key, value) for key, value in writes if value is None or OURS.prefix + key not in etcd.kvs]
         for revision in decode_events(OURS, etcd.commit(new)):
             table.fold(revision)
     late = Table()

@@ -124,19 +124,6 @@ async def test_a_foreign_entry_is_broken_as_well(
     assert await stubs.evictions(name, least=1) == [eviction]
 
 
-async def test_a_foreign_entry_whose_key_is_that_of_a_lock_delay_is_none(
-    join: Join, stubs: Stubs, etcd: EtcdProcess, lock_key: str, name: str
-) -> None:
-    """What was not named is not taken along."""
-    for key in ("694d", "694d.d"):
-        etcd.etcdctl("put", f"{lock_key}/{key}", "")
-    waiter = await join()
-    assert (await waiter.queue(acquire(1, name))).position == 2
-    first, second, _ = await stubs.entries(name)
-    await stubs.force_release(name, token=first.token)
-    assert [entry.token for entry in await stubs.entries(name)][:1] == [second.token]
-
-
 async def test_ending_a_session_frees_all_it_has_and_tells_it_why(
     join: Join, client: lockstream.Client, stubs: Stubs, name: str
 ) -> None:

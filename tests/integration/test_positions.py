@@ -75,18 +75,6 @@ async def test_a_writer_behind_readers_moves_up_as_they_are_let_in(join: Join, n
     assert await moved(writer) == (1, 1)
 
 
-async def test_the_lock_delay_of_the_holder_is_no_place_in_the_queue(join: Join, name: str) -> None:
-    """The next in line is the first."""
-    holder, first, second = [await join() for _ in range(3)]
-    delayed = acquire(1, name)
-    delayed.lock_delay.FromSeconds(60)
-    await holder.hold(delayed)
-    assert (await first.queue(acquire(1, name))).position == 1
-    assert (await second.queue(acquire(1, name))).position == 2
-    await first.ask(session_pb2.Cancel(acquire_id=1))
-    assert await moved(second) == (1, 1)
-
-
 async def test_the_place_of_one_that_waits_for_several_is_its_last(join: Join, name: str) -> None:
     """It is told as that changes."""
     holder, between, waiter = [await join() for _ in range(3)]

@@ -55,6 +55,7 @@ async def test_every_change_of_a_lock_is_told_as_it_happens(server: ServerProces
 
 
 async def test_what_a_session_held_is_lost_with_it(server: ServerProcess, etcd: EtcdProcess, name: str) -> None:
+    """Nobody holds it from then on, and it is gone when nobody can believe in it any more."""
     async with Wire(server.target) as wire, Watcher(server.target, prefix=name) as watcher:
         await watcher.snapshot()
         session = (await wire.open()).session_id
@@ -63,6 +64,9 @@ async def test_what_a_session_held_is_lost_with_it(server: ServerProcess, etcd: 
         await wire.hold(acquire(3, f"{name}/b"))
         await watcher.next_changes(3)
         await asyncio.to_thread(etcd.etcdctl, "lease", "revoke", session)
+        told = sorted(await watcher.next_changes(2))
+        assert told == [("CHANGED", f"{name}/a"), ("CHANGED", f"{name}/b")]
+        assert {change.entry.state for _, change in watcher.changes[-2:]} == {lock_pb2.ENTRY_STATE_DELAY}
         told = sorted(await watcher.next_changes(3))
         assert told == [("LEFT", f"{name}/a"), ("LOST", f"{name}/a"), ("LOST", f"{name}/b")]
         assert len({revision for revision, _ in watcher.changes[-3:]}) == 1, "all in one revision"

@@ -9,9 +9,9 @@ Owner = tuple[int, str]
 
 
 def in_order(puts: Iterable[EntryPut]) -> dict[str, list[EntryPut]]:
-    """Each lock's entries as they queue: by the transaction which wrote them, a lock delay behind its hold."""
+    """Each lock's entries as they queue: by the transaction which wrote them."""
     locks: dict[str, list[EntryPut]] = {}
-    for put in sorted(puts, key=lambda put: (put.record.terms.shadow_of or put.token, put.key)):
+    for put in sorted(puts, key=lambda put: (put.token, put.key)):
         locks.setdefault(put.name, []).append(put)
     return locks
 

@@ -30,7 +30,6 @@ from lockstream_server.core.model import PLAIN, Mode, Terms
 from lockstream_server.sessions.host import RETRY_SECONDS
 from lockstream_server.sessions.operator import Operator
 from lockstream_server.sessions.session import RENEWALS_PER_TTL
-from lockstream_server.store.keys import delay_id
 from lockstream_server.store.port import CreateSession, DeleteEntry, DeleteSession, Verdict
 from tests.support.controlled_store import ControlledStore, Sent
 from tests.support.players import TTL, Hold, Stream, World
@@ -80,8 +79,6 @@ class Clients(RuleBasedStateMachine):
         self.world = World(SERVERS)
         self.acquires = 0
         self.requests: list[tuple[int, Acquire | AcquireAll]] = []
-        self.undelayed: set[int] = set()
-        """Tokens of holds whose lock delay was deleted in the store by hand."""
         self.disturbed = False
         """Whether there may be something that is tried again, or noticed, only after a while."""
         for number in range(sessions):
@@ -286,15 +283,7 @@ class Clients(RuleBasedStateMachine):
         if entries:
             entry = entries[pick % len(entries)]
             self.world.deleted.add(entry.token)
-            self.undelayed.add(entry.record.terms.shadow_of)
             self.world.do(self.world.truth.delete_entry, name, entry.key)
-
-    @rule(name=NAME)
-    def end_a_lock_delay(self, name: str) -> None:
-        for entry in self.world.do(self.world.truth.read_lock, name).entries:
-            if lease := entry.record.terms.delay_lease:
-                self.disturbed = True
-                self.world.do(self.world.truth.revoke_lease, lease)
 
     @rule(pick=PICK)
     def end_a_lease_early(self, pick: int) -> None:
@@ -349,8 +338,6 @@ class Clients(RuleBasedStateMachine):
                 held = all((put.name, put.key) in granted for put in puts)
                 assert (acquire in stream.held) is held, f"{stream} {puts}"
                 for put in puts:
-                    if held and put.record.terms.lock_delay and put.token not in self.undelayed:
-                        assert (put.name, delay_id(put.key)) in there, f"{stream} has no lock delay"
                     value = put.record.terms.value
                     assert value == world.said.get(put.token, value), "what was set last stands"
         assert "left" not in repr([session.claims for r in world.registries for session in r.sessions.values()])

@@ -25,7 +25,6 @@ from lockstream_server.store.keys import (
     decode_entry,
     decode_eviction,
     decode_session,
-    delay_id,
     encode_entry,
     encode_eviction,
     encode_session,
@@ -64,14 +63,12 @@ TERMS = st.builds(
     limit=st.integers(0, 2**31),
     parts=st.integers(0, MAX_PARTS),
     upgrades=st.integers(0, MAX_ID),
-    shadow_of=st.integers(0, MAX_ID),
     value=st.binary(max_size=60),
     metadata=METADATA,
     max_hold=SECONDS,
     yield_notice=SECONDS,
     held_until=SECONDS,
     lock_delay=SECONDS,
-    delay_lease=st.integers(0, MAX_ID),
     asks_yield=st.booleans(),
 )
 EVICTIONS = st.builds(
@@ -108,9 +105,7 @@ def test_no_name_is_within_the_range_of_another(name: str, other: str, session: 
 
 @given(NAMES, IDS, SLOTS)
 def test_a_key_comes_back(name: str, session: int, slot: int) -> None:
-    assert KEYS.parse(KEYS.entry(name, session, slot)) == EntryKey(name, entry_id(session, slot), session, False)
-    delay = delay_id(entry_id(session, slot))
-    assert KEYS.parse(KEYS.entry_at(name, delay)) == EntryKey(name, delay, None, True)
+    assert KEYS.parse(KEYS.entry(name, session, slot)) == EntryKey(name, entry_id(session, slot), session)
     assert KEYS.parse(KEYS.session(session)) == SessionKey(session)
 
 
@@ -120,8 +115,7 @@ def test_a_key_comes_back(name: str, session: int, slot: int) -> None:
 def test_any_key_is_read_without_harm(beginning: bytes, rest: bytes) -> None:
     key = KEYS.prefix + beginning + rest
     match KEYS.parse(key):
-        case EntryKey(name, last, session, is_delay):
-            assert not (is_delay and session is not None)
+        case EntryKey(name, last, session):
             assert KEYS.lock(name) + last.encode() == key
             if session is not None:
                 assert KEYS.entry(name, session, slot_of(last)) == key

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from lockstream_server.core.model import EntryRecord
 from lockstream_server.store.batch import Planner, Ticket
-from lockstream_server.store.keys import delay_id, entry_id, eviction_id
+from lockstream_server.store.keys import entry_id, eviction_id
 from lockstream_server.store.port import (
     MAX_PARTS,
     Attachment,
@@ -18,7 +18,6 @@ from lockstream_server.store.port import (
     EvictSession,
     Part,
     Proposal,
-    PutDelay,
     PutEntries,
     PutEntry,
     RewriteEntry,
@@ -37,16 +36,14 @@ KEYS = st.builds(entry_id, SESSIONS, SLOTS)
 ENTRIES = st.tuples(SESSIONS.map(ATTACHMENTS.__getitem__), NAME, SLOTS)
 SINGLE = st.one_of(
     ENTRIES.map(lambda entry: PutEntry(*entry, RECORD, only_if_free=False)),
-    ENTRIES.map(lambda entry: DeleteEntry(*entry, None)),
-    ENTRIES.map(lambda entry: DeleteEntry(*entry, 1, delayed=True)),
+    ENTRIES.map(lambda entry: DeleteEntry(*entry, 1)),
     ENTRIES.map(lambda entry: RewriteEntry(*entry, 1, 1, RECORD)),
-    ENTRIES.map(lambda entry: PutDelay(*entry, 1, 99, RECORD)),
     SESSIONS.map(lambda session: DeleteSession(ATTACHMENTS[session])),
     SESSIONS.map(lambda session: EvictSession(session, 1, session_eviction(session), 99)),
     st.builds(
         lambda name, key, session: Evict(name, key, 1, eviction(name, session, 1) if session else None, 99),
         NAME,
-        st.one_of(KEYS, KEYS.map(delay_id), st.just(FOREIGN_KEY)),
+        st.one_of(KEYS, st.just(FOREIGN_KEY)),
         st.integers(0, 2),
     ),
 )
@@ -75,11 +72,12 @@ MANY = PutEntries(
 def written(proposal: Proposal) -> set[Hashable]:
     """The keys that a proposal writes, but for session records, which are compared for what they were."""
     match proposal:
-        case PutEntry(attachment, name, slot) | RewriteEntry(attachment, name, slot):
+        case (
+            PutEntry(attachment, name, slot)
+            | RewriteEntry(attachment, name, slot)
+            | DeleteEntry(attachment, name, slot)
+        ):
             return {(name, entry_id(attachment.session, slot))}
-        case DeleteEntry(attachment, name, slot) | PutDelay(attachment, name, slot):
-            key = entry_id(attachment.session, slot)
-            return {(name, key), (name, delay_id(key))}
         case PutEntries(attachment, parts):
             return {(part.name, entry_id(attachment.session, part.slot)) for part in parts}
         case Evict(name, key, _, record):

@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from lockstream_server.core.changes import Change, EvictionPut, Revision
 from lockstream_server.core.effects import Attached, Cause, Effect, Ended, Granted, Queued, Removed, Rewritten
 from lockstream_server.core.model import EntryRecord, Mode
+from lockstream_server.core.observing import EntryState, change_of, concerned, lock_view
 from lockstream_server.core.table import Table
 from tests.property.keyspace import STEPS, Keyspace, Step
 from tests.property.naive import holds, in_order
@@ -33,7 +34,7 @@ class Listener:
     def __init__(self) -> None:
         self.entries: dict[Identity, tuple[bool, EntryRecord]] = {}
         self.sessions: dict[int, int] = {}
-        self.newest: dict[str, tuple[int, int]] = {}
+        self.newest: dict[str, int] = {}
 
     def hear(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -41,7 +42,8 @@ class Listener:
                 case Granted(entry):
                     held, _ = self.entries.get((entry.name, entry.key, entry.token), (False, None))
                     assert not held, f"{entry} was granted twice"
-                    self._check_token(entry.name, entry.order[0], 0 if entry.record.terms.shadow_of else entry.token)
+                    assert entry.token >= self.newest.get(entry.name, 0), "tokens grow from grant to grant"
+                    self.newest[entry.name] = entry.token
                     self.entries[entry.name, entry.key, entry.token] = (True, entry.record)
                 case Queued(entry):
                     assert (entry.name, entry.key, entry.token) not in self.entries, f"{entry} was queued twice"
@@ -58,13 +60,6 @@ class Listener:
                     self.sessions[session] = attached_at
                 case Ended(session):
                     del self.sessions[session]
-
-    def _check_token(self, name: str, place: int, token: int) -> None:
-        """Places in time grow from grant to grant. So do tokens, of which a lock delay has none that counts."""
-        newest_place, newest_token = self.newest.get(name, (0, 0))
-        assert place >= newest_place
-        assert not token or token >= newest_token
-        self.newest[name] = (place, token or newest_token)
 
     def agrees_with(self, table: Table) -> None:
         assert self.entries == {
@@ -86,6 +81,7 @@ class History(RuleBasedStateMachine):
         self.table, self.listener = Table(), Listener()
         self.late, self.late_listener = Table(), Listener()
         self.past: list[Revision] = []
+        self.seen: dict[Identity, EntryState] = {}
         self.commit([("attach", session) for session in range(1, 5)])
         self.commit(steps)
 
@@ -102,8 +98,24 @@ class History(RuleBasedStateMachine):
         effects = self.table.fold(revision)
         self.listener.hear(effects)
         self.check_causes(effects, changes)
+        self.watch(effects)
         now = {(name, line.key, line.token): line.held for name, queue in lines(self.table).items() for line in queue}
         assert all(now.get(identity, True) for identity in held), "granting is monotone"
+
+    def watch(self, effects: Sequence[Effect]) -> None:
+        """Who watches, and starts from nothing, knows as much as who reads."""
+        for effect in effects:
+            for entry in concerned(self.table, effect):
+                change = change_of(self.table, effect, entry)
+                if isinstance(effect, Removed):
+                    self.seen.pop((entry.name, entry.key, entry.token), None)
+                elif change is not None:
+                    self.seen[entry.name, entry.key, entry.token] = change.entry.state
+        assert self.seen == {
+            (name, entry.key, entry.token): view.state
+            for name, queue in self.table.locks.items()
+            for entry, view in zip(queue.entries, lock_view(name, queue, self.table).entries, strict=True)
+        }
 
     def check_causes(self, effects: Sequence[Effect], changes: Sequence[Change]) -> None:
         """Why each went is read from this revision's evictions, then from what is left of its session."""
@@ -185,8 +197,7 @@ class History(RuleBasedStateMachine):
     @invariant()
     def positions_count_from_the_first_who_waits(self) -> None:
         for queue in self.table.locks.values():
-            delays = [entry for entry in queue.entries if entry.record.terms.shadow_of]
-            waiting = [queue.position(entry) for entry in queue.entries if not entry.granted and entry not in delays]
+            waiting = [queue.position(entry) for entry in queue.entries if not entry.granted]
             assert waiting == list(range(1, len(waiting) + 1))
             assert {queue.position(entry) for entry in queue.entries if entry.granted} == {0}
 

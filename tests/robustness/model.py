@@ -12,15 +12,7 @@ from dataclasses import dataclass, field
 
 from lockstream_server.core.changes import EntryPut
 from lockstream_server.core.model import EntryRecord, EvictionKind, EvictionRecord, Mode, SessionRecord, Terms
-from lockstream_server.store.keys import (
-    Keys,
-    delay_id,
-    encode_entry,
-    encode_eviction,
-    encode_session,
-    entry_id,
-    eviction_id,
-)
+from lockstream_server.store.keys import Keys, encode_entry, encode_eviction, encode_session, entry_id, eviction_id
 from tests.property.naive import holds, in_order
 from tests.robustness.history import (
     Believed,
@@ -202,19 +194,16 @@ class Model:
 
     def _end_session(self, session: int) -> None:
         changes: dict[bytes, bytes | None] = {self._keys.session(session): None}
-        delays: list[tuple[bytes, float]] = []
+        delayed = [claim for claim in self._of(session) if claim.delay and claim.belief]
         for claim in self._of(session):
             if not claim.belief and claim.op:
                 self._complete(claim, Outcome.UNKNOWN, "SESSION_EXPIRED")
-            shadows = [(self._keys.entry_at(name, delay_id(key)), claim.delay) for name, key in claim.places]
-            delays += [(shadow, delay) for shadow, delay in shadows if shadow in self._versions]
-            changes |= dict.fromkeys(self._delete(claim, shadows=False))
+            if claim not in delayed:
+                changes |= dict.fromkeys(self._delete(claim))
         self._commit(changes)
-        for shadow, delay in delays:
-            self.now += delay
-            [place] = [place for place in self._entries if self._keys.entry_at(*place) == shadow]
-            del self._entries[place]
-            self._commit({shadow: None})
+        for claim in delayed:
+            self.now += claim.delay
+            self._commit(dict.fromkeys(self._delete(claim)))
 
     # How it is done.
 
@@ -248,13 +237,12 @@ class Model:
         self._commit(changes)
         return claim
 
-    def _delete(self, claim: Claim, *, shadows: bool = True) -> Iterable[bytes]:
+    def _delete(self, claim: Claim) -> Iterable[bytes]:
         """Take a claim out of its queues; the keys to delete."""
         claim.gone = True
-        for name, key in claim.places:
-            for last in (key, delay_id(key)) if shadows else (key,):
-                if self._entries.pop((name, last), None) is not None:
-                    yield self._keys.entry_at(name, last)
+        for place in claim.places:
+            del self._entries[place]
+            yield self._keys.entry_at(*place)
 
     def _commit(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Write the next revision, and tell whoever is granted by it."""
@@ -291,13 +279,6 @@ class Model:
             )
 
     def _grant(self, claim: Claim) -> None:
-        claim.belief = -1
-        if claim.delay:
-            [(name, key)] = claim.places
-            terms = Terms(shadow_of=claim.token, lock_delay=claim.delay, delay_lease=1)
-            record = EntryRecord(claim.op, Mode.EXCLUSIVE, terms=terms)
-            self._entries[name, delay_id(key)] = EntryPut(name, delay_id(key), None, record, self.revision + 1)
-            self._commit({self._keys.entry_at(name, delay_id(key)): encode_entry(record)})
         self._complete(claim, Outcome.OK, token=claim.token)
         self._believe(claim, self.now + 0.3)
 

@@ -229,8 +229,8 @@ REGISTERS: dict[str, Tamper] = {
 
 
 def granted_within_the_delay(story: Story) -> Story:
-    """The shadow of the lost hold is seen to go a second after it, not five."""
-    gone = next(change for change in story.changes if change.value is None and change.key.endswith(".d"))
+    """The hold is seen to go a second after its session, not five."""
+    gone = next(change for change in story.changes if change.value is None and "/delayed/" in change.key)
     changes = [replace(each, at=each.at - 4.0) if each.revision >= gone.revision else each for each in story.changes]
     return replace(story, changes=changes)
 

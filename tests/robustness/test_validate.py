@@ -137,9 +137,10 @@ def test_one_grant_in_a_hundred_may_be_late_after_healing(late: int, found: int)
 
 
 def test_a_wait_for_a_lock_delay_is_none_for_healing() -> None:
-    [tenure] = [tenure for tenure in replay(STORY).tenures.values() if tenure.name == "delayed" and not tenure.session]
+    [tenure] = [tenure for tenure in replay(STORY).tenures.values() if tenure.name == "delayed" and tenure.lock_delay]
+    assert tenure.orphaned_seen is not None
     assert tenure.removed_seen is not None
-    fault = Fault("partition", "etcd-0", tenure.granted_seen - 2, tenure.granted_seen - 1)
+    fault = Fault("partition", "etcd-0", tenure.orphaned_seen - 2, tenure.orphaned_seen - 1)
     parts, since, until = (Part("delayed"),), fault.since, tenure.removed_seen + 0.1
     waited = Operation("bob", 1, "acquire", "a", parts, "", None, since, until, Outcome.OK)
     elsewhere = replace(waited, parts=(Part("other"),))

@@ -153,9 +153,10 @@ def server_that_remembers_ended_sessions(patch: Patch) -> None:
 def server_that_frees_without_asking(patch: Patch) -> None:
     """What a session has is deleted when it ends here, whoever resumed it meanwhile."""
 
-    async def free(self: Session, _delays: Any = ()) -> None:
+    async def free(self: Session, *, lost: bool) -> None:
         live = self._host.table.sessions.get(self.attachment.session)
-        self._host.orphans._free([*live.entries.values()] if live is not None else [])
+        if live is not None:
+            self._host.orphans._free(live, [])
 
     patch.setattr(Session, "_free", free)
 
@@ -177,7 +178,8 @@ def release_that_forgets_its_guard(patch: Patch) -> None:
     def forgetful(self: MemoryStore, proposal: Any) -> Any:
         queue = self._entries.get(proposal.name, {}).values()
         mine = [put for put in queue if put.session == proposal.attachment.session]
-        return delete(self, proposal._replace(slot=slot_of(mine[-1].key), token=None) if mine else proposal)
+        last = {"slot": slot_of(mine[-1].key), "token": mine[-1].token} if mine else {}
+        return delete(self, proposal._replace(**last))
 
     patch.setattr(MemoryStore, "_delete_entry", forgetful)
 
@@ -194,8 +196,9 @@ def session_that_ends_without_its_guard(patch: Patch) -> None:
 
     def at_once(self: Orphans, session: int, proven: float | None = None) -> None:
         live = self._table.sessions.get(session)
-        if live is not None and session in self._ending:
-            self._ending[session] = [(live.attached_at, freed) for _, freed in self._ending[session]]
+        if live is not None and session in self._endings:
+            known = self._endings[session]
+            self._endings[session] = [ending._replace(attached_at=live.attached_at) for ending in known]
         ended(self, session, proven)
 
     patch.setattr(MemoryStore, "_apply", unguarded)
@@ -205,7 +208,7 @@ def session_that_ends_without_its_guard(patch: Patch) -> None:
 def server_that_trusts_etcd_to_end_leases_in_time(patch: Patch) -> None:
     """Nobody waits until the holder cannot believe in it any more."""
     free_later = Orphans._free_later
-    patch.setattr(Orphans, "_free_later", lambda self, session, _proven: free_later(self, session, 0.0))
+    patch.setattr(Orphans, "_free_later", lambda self, live, _proven: free_later(self, live, 0.0))
 
 
 CALM: tuple[str, ...] = ()

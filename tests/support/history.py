@@ -3,7 +3,7 @@
 from lockstream_server.core.changes import EntryDeleted, EntryPut, EvictionPut, SessionDeleted, SessionPut
 from lockstream_server.core.effects import Attached, Effect, Ended, Granted, Queued, Removed, Rewritten
 from lockstream_server.core.model import FOREIGN, EntryRecord, EvictionKind, EvictionRecord, Mode, SessionRecord, Terms
-from lockstream_server.store.keys import delay_id, entry_id, eviction_id
+from lockstream_server.store.keys import entry_id, eviction_id
 
 RECORD = SessionRecord("worker", {"zone": "a"}, 10, 10.0, False, "hash", "server-1", 1, 1.5)
 
@@ -29,17 +29,6 @@ def put(name: str, session: int, token: int, record: EntryRecord = EXCLUSIVE, sl
 def delete(name: str, session: int, slot: int = 0) -> EntryDeleted:
     """The deletion of an acquire's entry."""
     return EntryDeleted(name, entry_id(session, slot))
-
-
-def delay(name: str, session: int, hold: int, token: int, slot: int = 0) -> EntryPut:
-    """The lock delay of the hold with the token `hold`, written at revision `token`."""
-    record = EntryRecord(1, Mode.EXCLUSIVE, terms=Terms(shadow_of=hold, lock_delay=5.0, delay_lease=99))
-    return EntryPut(name, delay_id(entry_id(session, slot)), None, record, token)
-
-
-def delay_over(name: str, session: int, slot: int = 0) -> EntryDeleted:
-    """Its end."""
-    return EntryDeleted(name, delay_id(entry_id(session, slot)))
 
 
 def eviction(name: str, session: int, token: int, *, acquire: int = 1) -> EvictionRecord:

@@ -128,7 +128,7 @@ class Subject:
         return sorted(put.key for put in (await self.store.read_lock(name)).entries)
 
 
-def delete(attachment: Attachment, name: str, slot: int = 0, token: int | None = None) -> DeleteEntry:
+def delete(attachment: Attachment, name: str, slot: int = 0, *, token: int) -> DeleteEntry:
     """A release."""
     return DeleteEntry(attachment, name, slot, token)
 

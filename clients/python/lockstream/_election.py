@@ -162,7 +162,7 @@ class LeaderWatch:
             self._holders = {entry.token: _leader(entry) for entry in entries}
             return
         for change in told.changes:
-            if change.kind in ENDS:
+            if change.kind in ENDS or change.entry.state is EntryState.DELAY:
                 self._holders.pop(change.entry.token, None)
             elif change.entry.state is EntryState.HELD:
                 self._holders[change.entry.token] = _leader(change.entry)

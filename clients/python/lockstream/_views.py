@@ -32,7 +32,7 @@ class EntryState(OpenEnum):
     WAITING = 1
     HELD = 2
     DELAY = 3
-    """Nobody holds the lock, but it stays taken for a while, because whoever held it was lost."""
+    """Granted, but the session is over: nobody holds the lock, and it stays taken for a while."""
 
 
 class Mode(OpenEnum):
@@ -109,7 +109,7 @@ class LockView:
 
     @property
     def delayed(self) -> bool:
-        """Whether it stays taken for a while because whoever held it was lost."""
+        """Whether it stays taken for a while although the session that held it is over."""
         return any(entry.state is EntryState.DELAY for entry in self.entries)
 
 

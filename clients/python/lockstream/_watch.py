@@ -42,7 +42,7 @@ class ChangeKind(OpenEnum):
     LEFT = 5
     """It waited, and is gone."""
     CHANGED = 6
-    """Its value, labels or mode changed."""
+    """Its value, labels or mode changed. Or its session is over, and it is in `EntryState.DELAY` until it is LOST."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

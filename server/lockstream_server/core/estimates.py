@@ -39,7 +39,7 @@ class HoldTimes:
 
     def removed(self, entry: Entry, at: float) -> None:
         """An entry is gone since `at`, in seconds since the epoch. Counts if it held and its grant was seen."""
-        if entry.granted_at is None or entry.record.terms.shadow_of:
+        if entry.granted_at is None:
             return
         seconds = max(0.0, at - entry.granted_at)  # a wall clock may be set back
         mean = self._means.get(entry.name)
@@ -56,7 +56,7 @@ def turns(entries: Sequence[Entry]) -> Iterator[float]:
             before += row.turns
             row = _Row()
         row.add(entry)
-        if not entry.granted and not entry.record.terms.shadow_of:
+        if not entry.granted:
             yield before + row.wait
 
 
@@ -70,8 +70,8 @@ class _Row:
         self.permits = 0
 
     def takes(self, entry: Entry) -> bool:
-        """Whether the entry may hold together with those of the row. The lock delay of a hold is part of its turn."""
-        if self.last is None or entry.record.terms.shadow_of:
+        """Whether the entry may hold together with those of the row."""
+        if self.last is None:
             return True
         mode = self.last.record.mode
         return mode is entry.record.mode and mode in (Mode.SHARED, Mode.PERMITS)

@@ -17,9 +17,8 @@ class HighestTokens:
         return f"HighestTokens({self._tokens!r})"
 
     def granted(self, entry: Entry) -> None:
-        """The entry holds now. A lock delay, which takes the place of a hold, is none."""
-        if not entry.record.terms.shadow_of:
-            self._tokens.note(entry.name, entry.token)
+        """The entry holds now."""
+        self._tokens.note(entry.name, entry.token)
 
     def of(self, name: str) -> int:
         """The highest token of the name; 0 when none is known."""

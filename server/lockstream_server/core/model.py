@@ -35,8 +35,6 @@ class Terms(NamedTuple):
     """How many names the acquire has, if it has several: with fewer entries than that it is lost."""
     upgrades: int = 0
     """The token of the shared hold that an upgrade is for."""
-    shadow_of: int = 0
-    """The token of the hold for which this entry is a lock delay; such an entry stands where that hold stood."""
     value: bytes = b""
     metadata: Mapping[str, str] = MappingProxyType({})
     max_hold: float = 0.0
@@ -47,8 +45,6 @@ class Terms(NamedTuple):
     """Seconds since the epoch at which a limited hold ends; 0 before it was granted."""
     lock_delay: float = 0.0
     """Seconds for which the name stays taken once the session is lost."""
-    delay_lease: int = 0
-    """Of a lock delay: the lease that keeps it."""
     asks_yield: bool = False
     """Whether this waiter has asked the holders to yield."""
 
@@ -145,11 +141,8 @@ class Entry:
 
     @property
     def order(self) -> tuple[int, str]:
-        """What queues are sorted by: etcd's commit order, then the key for entries of one transaction.
-
-        A lock delay, which is written while its hold stands, follows that hold.
-        """
-        return (self.record.terms.shadow_of or self.token, self.key)
+        """What queues are sorted by: etcd's commit order, then the key for entries of one transaction."""
+        return (self.token, self.key)
 
     def __repr__(self) -> str:
         state = "held" if self.granted else "waiting"

@@ -1,12 +1,9 @@
 """What somebody who only looks is told: locks as they stand, and what each revision changed of them.
 
 The entries of a table change under whoever looks at them, so these are copies, taken at one revision.
-
-A lock delay is written while its hold still stands. Nobody sees it until the hold is lost and it takes that one's
-place; when the hold is released, both go and the delay was never shown.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -23,14 +20,14 @@ class EntryState(Enum):
     WAITING = "waiting"
     HELD = "held"
     DELAY = "delay"
-    """It keeps the name taken after a hold was lost."""
+    """It keeps the name taken although its session is over."""
 
 
 class EntryView(NamedTuple):
     """One entry at one revision."""
 
     session: int | None
-    """None for a foreign entry and for a lock delay."""
+    """None for a foreign entry."""
     record: EntryRecord
     token: int
     state: EntryState
@@ -89,58 +86,74 @@ class Watched(NamedTuple):
     def locks(self, table: Table) -> Iterator[LockView]:
         """Those of them that are held or awaited."""
         if self.name is None:
-            yield from (lock_view(name, queue) for name, queue in table.locks.items() if name.startswith(self.prefix))
+            yield from (
+                lock_view(name, queue, table) for name, queue in table.locks.items() if name.startswith(self.prefix)
+            )
         elif self.name in table.locks:
-            yield lock_view(self.name, table.locks[self.name])
+            yield lock_view(self.name, table.locks[self.name], table)
 
 
-def lock_view(name: str, queue: Queue | None) -> LockView:
-    """A lock as it stands; None is a free one."""
+def lock_view(name: str, queue: Queue | None, sessions: Table) -> LockView:
+    """A lock as it stands, None being a free one; a table tells which sessions are over."""
     if queue is None:
         return LockView(name, ())
-    views: list[EntryView] = []
-    waiting = 0
-    for entry in queue.entries:
-        if entry.granted:
-            views.append(_view(entry, 0))
-        elif not entry.record.terms.shadow_of:
-            waiting += 1
-            views.append(_view(entry, waiting))
-    return LockView(name, views)
+    return LockView(
+        name,
+        [
+            _view(entry, max(0, place), over=sessions.is_over(entry.session))
+            for place, entry in enumerate(queue.entries, 1 - queue.holding)
+        ],
+    )
 
 
 def changes(table: Table, effects: Sequence[Effect], watched: Watched) -> list[LockChange]:
     """What of the effects of a revision, which the table has just folded, concerns the names watched."""
-    found = []
-    for effect in effects:
-        if not isinstance(effect, Attached | Ended) and watched.covers(effect.entry.name):
-            change = change_of(table, effect)
-            if change is not None:
-                found.append(change)
-    return found
+    return [
+        change
+        for effect in effects
+        for entry in concerned(table, effect)
+        if watched.covers(entry.name) and (change := change_of(table, effect, entry)) is not None
+    ]
 
 
-def change_of(table: Table, effect: Granted | Queued | Removed | Rewritten) -> LockChange | None:
-    """What an effect of a revision, which the table has just folded, looks like from outside; None if like nothing."""
-    entry = effect.entry
-    if entry.record.terms.shadow_of and not entry.granted:
+def concerned(table: Table, effect: Effect) -> Iterable[Entry]:
+    """The entries that an effect of a revision, which the table has just folded, is about."""
+    match effect:
+        case Attached():
+            return ()
+        case Ended(session):
+            return table.sessions[session].entries.values() if session in table.sessions else ()
+        case Granted(entry) | Queued(entry) | Removed(entry) | Rewritten(entry):
+            return (entry,)
+
+
+def change_of(table: Table, effect: Effect, entry: Entry) -> LockChange | None:
+    """What such an effect does to one of these entries, as seen from outside; None if nothing."""
+    kind, reason = _kind_of(effect, entry)
+    if kind is None:
         return None
+    over = entry.session is not None and not table.lives(entry.session)
+    return LockChange(kind, entry.name, _view(entry, position_of(table, entry), over=over), reason)
+
+
+def _kind_of(effect: Effect, entry: Entry) -> tuple[ChangeKind | None, LossReason | None]:
     match effect:
         case Granted():
-            return _change(ChangeKind.GRANTED, entry)
+            return ChangeKind.GRANTED, None
         case Queued():
-            return _change(ChangeKind.QUEUED, entry, position_of(table, entry))
-        case Rewritten(_, before):
-            if _shown(before) == _shown(entry.record):
-                return None
-            return _change(ChangeKind.CHANGED, entry, position_of(table, entry))
-        case Removed(_, cause, eviction):
-            if not entry.granted:
-                return _change(ChangeKind.LEFT, entry)
-            if cause is Cause.DELETED or entry.record.terms.shadow_of:
-                return _change(ChangeKind.RELEASED, entry)
-            reason = LossReason.LEASE_EXPIRED if eviction is None else LossReason[eviction.kind.name]
-            return LockChange(ChangeKind.LOST, entry.name, _view(entry, 0), reason)
+            return ChangeKind.QUEUED, None
+        case Rewritten(_, before) if _shown(before) != _shown(entry.record):
+            return ChangeKind.CHANGED, None
+        case Ended() if entry.granted:
+            return ChangeKind.CHANGED, None
+        case Removed() if not entry.granted:
+            return ChangeKind.LEFT, None
+        case Removed(_, Cause.DELETED):
+            return ChangeKind.RELEASED, None
+        case Removed(_, _, eviction):
+            return ChangeKind.LOST, LossReason[eviction.kind.name] if eviction is not None else LossReason.LEASE_EXPIRED
+        case _:
+            return None, None
 
 
 def position_of(table: Table, entry: Entry) -> int:
@@ -148,17 +161,13 @@ def position_of(table: Table, entry: Entry) -> int:
     return table.position(entry) if table.entry(entry.name, entry.key) is entry else 0
 
 
-def _change(kind: ChangeKind, entry: Entry, position: int = 0) -> LockChange:
-    return LockChange(kind, entry.name, _view(entry, position), None)
-
-
-def _view(entry: Entry, position: int) -> EntryView:
+def _view(entry: Entry, position: int, *, over: bool) -> EntryView:
     state = EntryState.WAITING
     if entry.granted:
-        state = EntryState.DELAY if entry.record.terms.shadow_of else EntryState.HELD
+        state = EntryState.DELAY if over else EntryState.HELD
     return EntryView(entry.session, entry.record, entry.token, state, entry.granted_at, position)
 
 
 def _shown(record: EntryRecord) -> EntryRecord:
     """The record without what is the servers' own business."""
-    return record._replace(terms=record.terms._replace(held_until=0.0, delay_lease=0))
+    return record._replace(terms=record.terms._replace(held_until=0.0))

@@ -64,23 +64,11 @@ class Queue:
         """The entry's place among the waiters, from 1; 0 if it holds."""
         if entry.granted:
             return 0
-        return self._index(entry) - self.holding - self._delays() + 1
+        return bisect_left(self.entries, entry.order, key=attrgetter("order")) - self.holding + 1
 
     def waiting(self) -> Iterator[tuple[int, Entry]]:
         """Those who wait, in order, each with its place, from 1."""
-        return enumerate(self.entries[self.holding + self._delays() :], 1)
-
-    def _delays(self) -> int:
-        """Of a queue only the first waiter can be the lock delay of a hold that stands, which waits for nothing."""
-        waiting = self.holding < len(self.entries)
-        return 1 if waiting and self.entries[self.holding].record.terms.shadow_of else 0
-
-    def _index(self, entry: Entry) -> int:
-        """Where in the queue the entry stands, which may be long."""
-        index = bisect_left(self.entries, entry.order, key=attrgetter("order"))
-        if index < len(self.entries) and self.entries[index] is entry:
-            return index
-        return self.entries.index(entry)  # somebody else wrote over a lock delay, and it says no more where it stands
+        return enumerate(self.entries[self.holding :], 1)
 
     def __repr__(self) -> str:
         return f"Queue({self.entries!r})"

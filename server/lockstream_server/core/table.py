@@ -61,6 +61,15 @@ class Table:
         """The entry's place among the waiters of its lock, from 1; 0 if it holds."""
         return self.locks[entry.name].position(entry)
 
+    def lives(self, session: int) -> bool:
+        """Whether a session has a record."""
+        live = self.sessions.get(session)
+        return live is not None and live.record is not None
+
+    def is_over(self, session: int | None) -> bool:
+        """Whether only entries are left of a session; not so of one unknown here, nor of None, which is nobody's."""
+        return session in self.sessions and self.sessions[session].record is None
+
     def fold(self, revision: Revision, at: float | None = None) -> list[Effect]:
         """Apply one revision and return what follows from it.
 
@@ -177,10 +186,7 @@ class Table:
         eviction = evicted.get((entry.name, entry.token)) if evicted else None
         if eviction is not None:
             return Removed(entry, Cause.EVICTED, eviction)
-        if entry.session is None:
-            return Removed(entry, Cause.DELETED, None)
-        live = self.sessions.get(entry.session)
-        if live is not None and live.record is not None:
+        if entry.session is None or self.lives(entry.session):
             return Removed(entry, Cause.DELETED, None)
         ended_by = self.evictions.get(session_text(entry.session)) if self.evictions else None
         return Removed(entry, Cause.SESSION_ENDED if ended_by is None else Cause.EVICTED, ended_by)

@@ -34,7 +34,7 @@ class Reads(service_pb2_grpc.LockServiceServicer):
         check_name(request.name)
         table = await self._read_lock(request.name) if request.linearizable else self._current_table()
         queue = table.locks.get(request.name)
-        lock = views.lock(lock_view(request.name, queue))
+        lock = views.lock(lock_view(request.name, queue, self._host.table))
         mean = self._host.witness.hold_times.mean(request.name)
         if mean is not None and queue is not None:
             views.estimate(lock, mean, turns(queue.entries))
@@ -50,11 +50,11 @@ class Reads(service_pb2_grpc.LockServiceServicer):
         table = await self._read_lock(request.name)
         queue = table.locks.get(request.name)
         holders = queue.entries[: queue.holding] if queue is not None else []
-        held = {entry.token for entry in holders if not entry.record.terms.shadow_of}
+        highest = self._host.witness.highest_tokens.of(request.name)
         return service_pb2.CheckTokenResponse(
-            held=token in held,
+            held=any(entry.token == token and not self._host.table.is_over(entry.session) for entry in holders),
             revision=table.revision,
-            highest_token=max(held | {self._host.witness.highest_tokens.of(request.name)}),
+            highest_token=max(highest, *(entry.token for entry in holders)) if holders else highest,
         )
 
     @typed_errors
@@ -72,7 +72,7 @@ class Reads(service_pb2_grpc.LockServiceServicer):
             for name, queue in _locks(table, session)
             if name > after and name.startswith(request.prefix) and _passes(queue, request)
         )
-        locks, last = paging.page(names, size, lambda name: views.lock(lock_view(name, table.locks[name])))
+        locks, last = paging.page(names, size, lambda name: views.lock(lock_view(name, table.locks[name], table)))
         return service_pb2.ListLocksResponse(
             locks=locks,
             next_page_token=paging.encode(Cursor(table.revision, last), *filters) if last else "",
@@ -166,13 +166,7 @@ def _locks(table: Table, session: int | None) -> Iterable[tuple[str, Queue]]:
 
 def _passes(queue: Queue, request: service_pb2.ListLocksRequest) -> bool:
     held = not request.held or queue.holding > 0
-    return held and (not request.contended or _waited_for(queue))
-
-
-def _waited_for(queue: Queue) -> bool:
-    """Whether anybody waits. The lock delay of a hold that stands is nobody, and the first behind it if it is there."""
-    waiting = queue.entries[queue.holding : queue.holding + 2]
-    return any(not entry.record.terms.shadow_of for entry in waiting)
+    return held and (not request.contended or queue.holding < len(queue.entries))
 
 
 def _is_asked_for(live: LiveSession, request: service_pb2.ListSessionsRequest) -> bool:

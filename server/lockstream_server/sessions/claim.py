@@ -39,7 +39,6 @@ class Claim:
     __slots__ = (
         "acquire",
         "deadline",
-        "delay_lease",
         "granted",
         "leavers",
         "left_at",
@@ -76,8 +75,6 @@ class Claim:
         """The acquire request, while it has no reply."""
         self.timer: asyncio.TimerHandle | None = None
         """The end of its wait, or of its hold."""
-        self.delay_lease = 0
-        """The lease of its lock delay, if that is written."""
         self.why: LockError | None = None
         """What ends it without its client's release: given to whoever still awaits the grant."""
         self.leavers: list[tuple[int, bool]] | None = None

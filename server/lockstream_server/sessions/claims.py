@@ -1,10 +1,10 @@
 """What one session holds and awaits, and what its client has been told of it.
 
 Each claim is told exactly once of its grant and exactly once of its end. Its way is in the neighbouring files:
-`requests.py`, what the client asks; `waits.py`, to the grant; `holds.py`, `rewrites.py` and `delays.py`, while it is
-held; `endings.py`, to the end; and `claim_book.py`, which claims there are. Here is what they have in common: whose
-entry the fold speaks of, and what becomes of all claims at once when the session is taken over, the table is read
-anew, or the session ends.
+`requests.py`, what the client asks; `waits.py`, to the grant; `holds.py` and `rewrites.py`, while it is held;
+`endings.py`, to the end; and `claim_book.py`, which claims there are. Here is what they have in common: whose entry the
+fold speaks of, and what becomes of all claims at once when the session is taken over, the table is read anew, or the
+session ends.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,7 +15,6 @@ from lockstream_server.core.messages import LossReason
 from lockstream_server.core.model import Entry, EvictionRecord, SessionRecord
 from lockstream_server.sessions.claim import Claim, State
 from lockstream_server.sessions.claim_book import ClaimBook
-from lockstream_server.sessions.delays import Delays
 from lockstream_server.sessions.endings import Endings
 from lockstream_server.sessions.holds import Holds
 from lockstream_server.sessions.host import Background, Host
@@ -29,7 +28,7 @@ from lockstream_server.store.port import Attachment, Part
 class Claims:
     """All claims of one attachment of a session."""
 
-    __slots__ = ("_attachment", "_book", "_delays", "_endings", "_holds", "_host", "_waits", "requests")
+    __slots__ = ("_attachment", "_book", "_endings", "_holds", "_host", "_waits", "requests")
 
     def __init__(
         self,
@@ -44,10 +43,9 @@ class Claims:
         self._host = host
         self._attachment = attachment
         self._book = ClaimBook(host.table, attachment.session)
-        self._delays = Delays(host, attachment, background)
-        self._endings = Endings(host, attachment, outbox, self._book, self._delays)
-        self._holds = Holds(host, attachment, outbox, self._delays, background)
-        self._waits = Waits(host, attachment, outbox, self._book, self._delays, self._holds, self._endings, proven)
+        self._endings = Endings(host, attachment, outbox, self._book)
+        self._holds = Holds(host, attachment, outbox, background)
+        self._waits = Waits(host, attachment, outbox, self._book, self._holds, self._endings, proven)
         self.requests = Requests(host, record, outbox, self._book, self._waits, self._holds, self._endings)
 
     def __repr__(self) -> str:
@@ -130,7 +128,7 @@ class Claims:
                 # The others were deleted while the session was attached nowhere. The client finds nothing of it.
                 self._endings.drop(claim)
             elif claim.granted:
-                self._holds.adopted(claim, own[0])
+                self._holds.limit(claim)
 
     def refuse_hopeless(self) -> None:
         """End the waits, among those taken over, that came to nothing while nobody looked after them."""
@@ -163,17 +161,6 @@ class Claims:
             for claim in self._book.by_acquire.values()
             if claim.active
         ]
-
-    # What goes with the lease of the session.
-
-    def delay_leases(self) -> list[int]:
-        """The leases of all lock delays that are written, or about to be."""
-        return [claim.delay_lease for claim in self._book.by_acquire.values() if claim.delay_lease]
-
-    def renew_delays(self) -> None:
-        """The lease of the session is being renewed: those of its lock delays with it."""
-        for claim in self._book.by_acquire.values():
-            self._delays.renew(claim)
 
     def end(self, error: LockError, loss: LossReason | None, eviction: EvictionRecord | None = None) -> None:
         """The session is over: answer everything. Held locks are reported lost unless the client closed it."""

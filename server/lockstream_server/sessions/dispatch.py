@@ -1,30 +1,24 @@
 """Hands what the fold says to the sessions that it concerns."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from lockstream_server.core.effects import Attached, Cause, Effect, Ended, Granted, Queued, Removed, Rewritten
-from lockstream_server.core.errors import LockError
 from lockstream_server.core.model import Entry
-from lockstream_server.sessions import evictions
-from lockstream_server.sessions.host import Background, Host
+from lockstream_server.sessions.host import Host
 from lockstream_server.sessions.session import Session
-
-log = logging.getLogger(__name__)
 
 POSITION_SECONDS = 1.0
 """How often waiters are told that they moved up."""
 
 
 class Dispatch:
-    """From effects to sessions of this server; and the few things which every server does for nobody in particular."""
+    """From effects to sessions of this server."""
 
-    def __init__(self, host: Host, sessions: Mapping[int, Session], background: Background) -> None:
+    def __init__(self, host: Host, sessions: Mapping[int, Session]) -> None:
         self._host = host
         self._sessions = sessions
-        self._background = background
         self._moved: dict[str, None] = {}
         """Names whose waiters may have moved up since they were told, in the order in which they did."""
         self._by_kind: Mapping[type[Effect], Callable[[Any], None]] = {
@@ -44,8 +38,6 @@ class Dispatch:
         entry = effect.entry
         if session := self._sessions.get(entry.session or 0):
             session.claims.granted(entry)
-        elif entry.record.terms.shadow_of:
-            self._end_delay_later(entry)
 
     def _removed(self, effect: Removed) -> None:
         entry, cause, eviction = effect
@@ -112,20 +104,3 @@ class Dispatch:
             for position, entry in queue.waiting() if queue is not None else ():
                 if session := self._sessions.get(entry.session or 0):
                     session.claims.moved(entry, position)
-
-    # Lock delays.
-
-    def _end_delay_later(self, delay: Entry) -> None:
-        """A hold was lost, and its delay has taken its place: free the name when that is over.
-
-        Every server does so, for the one that had the session may be gone. Should all of them be, the lease of the
-        delay ends it.
-        """
-        seconds = delay.record.terms.lock_delay
-        asyncio.get_running_loop().call_later(seconds, lambda: self._background(self._end_delay(delay)))
-
-    async def _end_delay(self, delay: Entry) -> None:
-        try:
-            await evictions.remove(self._host, delay)
-        except LockError as error:
-            log.info("a lock delay ends with its lease", extra={"why": error.detail})

@@ -14,7 +14,6 @@ from lockstream_server.core.model import Entry, EvictionRecord
 from lockstream_server.sessions import refusals
 from lockstream_server.sessions.claim import Claim, State
 from lockstream_server.sessions.claim_book import ClaimBook
-from lockstream_server.sessions.delays import Delays
 from lockstream_server.sessions.host import RETRY_SECONDS, Host
 from lockstream_server.sessions.outbox import Outbox
 from lockstream_server.store.keys import slot_of
@@ -26,14 +25,13 @@ log = logging.getLogger(__name__)
 class Endings:
     """Steps on claims of one attachment that leave, or are gone."""
 
-    __slots__ = ("_attachment", "_book", "_delays", "_host", "_outbox")
+    __slots__ = ("_attachment", "_book", "_host", "_outbox")
 
-    def __init__(self, host: Host, attachment: Attachment, outbox: Outbox, book: ClaimBook, delays: Delays) -> None:
+    def __init__(self, host: Host, attachment: Attachment, outbox: Outbox, book: ClaimBook) -> None:
         self._host = host
         self._attachment = attachment
         self._outbox = outbox
         self._book = book
-        self._delays = delays
 
     # Leaving, as it is wanted here.
 
@@ -68,11 +66,6 @@ class Endings:
         for part in claim.parts:
             self._delete(claim, part)
 
-    def give_up(self, claim: Claim, why: LockError) -> None:
-        """A claim whose hold cannot be completed is withdrawn."""
-        if claim.active:
-            self.leave(claim, why)
-
     def drop(self, claim: Claim) -> None:
         """Delete what is left of a claim, of which nobody is to be told anything more."""
         claim.state = State.HELD
@@ -80,10 +73,8 @@ class Endings:
         self.leave(claim, None)
 
     def _delete(self, claim: Claim, part: Part) -> None:
-        delayed = claim.record.terms.lock_delay > 0
         self._host.store.propose(
-            DeleteEntry(self._attachment, part.name, part.slot, claim.token, delayed),
-            partial(self._deleted, claim, part),
+            DeleteEntry(self._attachment, part.name, part.slot, claim.token), partial(self._deleted, claim, part)
         )
 
     def _deleted(self, claim: Claim, part: Part, outcome: Outcome) -> None:
@@ -135,7 +126,6 @@ class Endings:
         if claim.state is not State.LEAVING:  # or that was done when it began to leave
             self._book.disown(claim)
         claim.state = State.LEFT
-        self._delays.end(claim)
         if claim.why is not None:
             self._host.counters.withdrawn += 1
             self._end_wait(claim, claim.why)
@@ -153,7 +143,6 @@ class Endings:
         else:
             self._end_wait(claim, LockError(Reason.REMOVED_EXTERNALLY, "the entry was deleted in etcd"))
         self._book.disown(claim)
-        self._delays.end(claim)
         if len(claim.parts) > 1:
             self.drop(claim)
         else:

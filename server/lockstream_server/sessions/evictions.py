@@ -34,16 +34,11 @@ async def evict(host: Host, entry: Entry, eviction: EvictionRecord) -> bool:
 async def evict_session(host: Host, session: int, seen: int, eviction: EvictionRecord) -> bool:
     """End the session whose record was written at revision `seen`. False if that is no longer so. Raises LockError."""
     done = await _on_record(
-        host, partial(EvictSession, session, seen, eviction), partial(host.orphans.end, session, seen)
+        host, partial(EvictSession, session, seen, eviction), partial(host.orphans.end, session, seen, lost=True)
     )
     if done:
         await host.store.revoke_lease(session)
     return done
-
-
-async def remove(host: Host, entry: Entry) -> bool:
-    """Delete an entry that nobody holds, such as a lock delay, without a record. Raises LockError."""
-    return _done(await _verdict(host.store, Evict(entry.name, entry.key, entry.token, None, 0)))
 
 
 async def _on_record(host: Host, under: Callable[[int], P], decide: Callable[[P], Awaitable[Verdict]]) -> bool:

@@ -8,10 +8,9 @@ from typing import Any
 
 from lockstream_server.core.errors import LockError, Reason
 from lockstream_server.core.messages import Downgraded, ValueSet, YieldAsked, YieldRequested
-from lockstream_server.core.model import Entry, EntryRecord, EvictionKind, EvictionRecord, Mode
+from lockstream_server.core.model import EntryRecord, EvictionKind, EvictionRecord, Mode
 from lockstream_server.sessions import evictions
 from lockstream_server.sessions.claim import Claim, State
-from lockstream_server.sessions.delays import Delays
 from lockstream_server.sessions.host import RETRY_SECONDS, Background, Host
 from lockstream_server.sessions.outbox import Outbox
 from lockstream_server.sessions.rewrites import Rewrites
@@ -24,29 +23,20 @@ log = logging.getLogger(__name__)
 class Holds:
     """Steps on claims of one attachment that hold, or are about to."""
 
-    def __init__(
-        self, host: Host, attachment: Attachment, outbox: Outbox, delays: Delays, background: Background
-    ) -> None:
+    def __init__(self, host: Host, attachment: Attachment, outbox: Outbox, background: Background) -> None:
         self._host = host
         self._attachment = attachment
         self._outbox = outbox
-        self._delays = delays
         self._background = background
         self.rewrites = Rewrites(host, attachment, outbox)
-
-    def adopted(self, claim: Claim, entry: Entry) -> None:
-        """Take up what an earlier attachment did for a hold."""
-        terms = claim.record.terms
-        if terms.lock_delay:
-            self._delays.adopt(claim, entry)
-        if terms.max_hold:
-            self.limit(claim)
 
     # The longest hold.
 
     def limit(self, claim: Claim) -> None:
-        """Ask the holder to yield before the longest hold is over, and evict it then."""
+        """Ask the holder to yield before its longest hold, if it has one, is over, and evict it then."""
         terms = claim.record.terms
+        if not terms.max_hold:
+            return
         now = self._host.wall_clock()
         held_until = terms.held_until or now + terms.max_hold
         if not terms.held_until:

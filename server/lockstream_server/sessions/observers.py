@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from lockstream_server.core.effects import Attached, Effect, Ended
+from lockstream_server.core.effects import Effect
 from lockstream_server.core.errors import LockError, Reason, quota_exceeded
-from lockstream_server.core.observing import LockChange, RevisionChanges, Watched, change_of
+from lockstream_server.core.observing import LockChange, RevisionChanges, Watched, change_of, concerned
 from lockstream_server.core.table import Table
 
 
@@ -104,15 +104,13 @@ class Observers:
         """Tell whom it concerns what a revision did, which the table has just folded."""
         told: dict[Observer, list[LockChange]] = {}
         for effect in effects:
-            if isinstance(effect, Attached | Ended):
-                continue
-            name = effect.entry.name
-            concerned = [one for one in self._by_prefix if name.startswith(one.watched.prefix)]
-            concerned += self._by_name.get(name, ())
-            change = change_of(table, effect) if concerned else None
-            if change is not None:
-                for observer in concerned:
-                    told.setdefault(observer, []).append(change)
+            for entry in concerned(table, effect):
+                watching = [one for one in self._by_prefix if entry.name.startswith(one.watched.prefix)]
+                watching += self._by_name.get(entry.name, ())
+                change = change_of(table, effect, entry) if watching else None
+                if change is not None:
+                    for observer in watching:
+                        told.setdefault(observer, []).append(change)
         for observer, changes in told.items():
             observer.tell(RevisionChanges(table.revision, changes))
 

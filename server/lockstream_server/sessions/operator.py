@@ -5,7 +5,6 @@ from lockstream_server.core.model import Entry, EvictionKind, EvictionRecord, se
 from lockstream_server.core.queue import Queue
 from lockstream_server.sessions import evictions
 from lockstream_server.sessions.host import Host
-from lockstream_server.store.keys import delay_id
 
 
 class Operator:
@@ -30,9 +29,6 @@ class Operator:
                 eviction = self._eviction(holder)
                 if await evictions.evict(self._host, holder, eviction):
                     done.append(eviction)
-                delay = self._host.table.entry(name, delay_id(holder.key))
-                if delay is not None and delay.record.terms.shadow_of == holder.token:
-                    await evictions.remove(self._host, delay)
         if not done:
             whom = f"with token {token}" if token is not None else "at all"
             raise LockError(Reason.NOT_HELD, f"nobody holds {name!r} {whom}")

@@ -5,19 +5,32 @@ can believe in it any more: at once where one of them ended the session, and oth
 lease before its time, as a leader does that was frozen and, when it wakes up, has yet to hear of its successor. Then
 the client has proof of what it holds for up to its TTL.
 
+What was held with a lock delay when the session was lost is freed later by that delay.
+
 Every server does so, since the one that had the session may be gone.
 """
 
 import asyncio
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from lockstream_server.core.model import Entry
-from lockstream_server.core.table import Table
+from lockstream_server.core.table import LiveSession, Table
 from lockstream_server.sessions.outcomes import outcome_of
 from lockstream_server.store.port import DeleteSession, Evict, EvictSession, Store, Verdict
 
 RETRY_SECONDS = 1.0
 """Until a deletion that etcd did not take is tried again."""
+
+
+class _Ending(NamedTuple):
+    """A session that is being ended here."""
+
+    attached_at: int
+    """The revision of the record that is to go."""
+    lost: bool
+    freed: "asyncio.Future[None]"
+    """Done when everything has gone that goes at once."""
 
 
 class Orphans:
@@ -26,33 +39,34 @@ class Orphans:
     def __init__(self, store: Store, table: Table) -> None:
         self._store = store
         self._table = table
-        self._ending: dict[int, list[tuple[int, asyncio.Future[None]]]] = {}
-        """Sessions that are being ended here: the revision of the record that is to go, and who waits for all to go."""
-        self._timers: dict[int, asyncio.TimerHandle] = {}
-        """When each session that ended by itself is to be freed."""
+        self._endings: dict[int, list[_Ending]] = {}
+        self._timers: dict[Entry, asyncio.TimerHandle] = {}
+        """When each entry that is not free at once is to be."""
         self._freeing: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
-        return f"Orphans(ending={len(self._ending)}, waiting={len(self._timers)}, freeing={len(self._freeing)})"
+        return f"Orphans(ending={len(self._endings)}, waiting={len(self._timers)}, freeing={len(self._freeing)})"
 
-    async def end(self, session: int, attached_at: int, deletion: DeleteSession | EvictSession) -> Verdict:
+    async def end(
+        self, session: int, attached_at: int, deletion: DeleteSession | EvictSession, *, lost: bool
+    ) -> Verdict:
         """End a session, if its record is still the one written at that revision, and all that it has with it.
 
-        Returns the verdict on the deletion of the record once everything is gone.
+        If it is `lost` to its client, lock delays begin. Returns the verdict on the deletion of the record once
+        everything is gone that goes at once.
         """
-        freed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = (attached_at, freed)
-        self._ending.setdefault(session, []).append(waiting)
+        ending = _Ending(attached_at, lost, asyncio.get_running_loop().create_future())
+        self._endings.setdefault(session, []).append(ending)
         if self._is_over(session, attached_at):
             self.ended(session)
         verdict = (await outcome_of(self._store, deletion)).verdict
         # An earlier attempt may have done it: then the fold shows, if it has not yet, that a session of ours is over.
         if verdict is Verdict.DELETED or (verdict is Verdict.ABSENT and isinstance(deletion, DeleteSession)):
-            await freed
-        elif waiting in self._ending.get(session, ()):
-            self._ending[session].remove(waiting)
-            if not self._ending[session]:
-                del self._ending[session]
+            await ending.freed
+        elif ending in self._endings.get(session, ()):
+            self._endings[session].remove(ending)
+            if not self._endings[session]:
+                del self._endings[session]
         return verdict
 
     def ended(self, session: int, proven: float | None = None) -> None:
@@ -60,21 +74,21 @@ class Orphans:
 
         `proven` are the seconds for which its client may believe in what it has, if this server knows.
         """
-        ending = self._ending.pop(session, [])
+        endings = self._endings.pop(session, [])
         live = self._table.sessions.get(session)
-        if live is not None and live.attached_at in [attached_at for attached_at, _ in ending]:
-            self._free([*live.entries.values()], [freed for _, freed in ending])
+        if live is not None and live.attached_at in [ending.attached_at for ending in endings]:
+            self._free(live, endings)
             return
-        for _, freed in ending:  # nothing is left, or it was attached elsewhere since
-            freed.set_result(None)
-        if live is not None and session not in self._timers:
-            self._free_later(session, proven)
+        for ending in endings:  # nothing is left, or it was attached elsewhere since
+            ending.freed.set_result(None)
+        if live is not None:
+            self._free_later(live, proven)
 
     def look(self) -> None:
         """The table was read anew: it may show sessions that ended unseen."""
-        for session, live in self._table.sessions.items():
-            if live.record is None and session not in self._timers:
-                self._free_later(session, None)
+        for live in self._table.sessions.values():
+            if live.record is None:
+                self._free_later(live, None)
 
     async def close(self) -> None:
         """Leave the rest to other servers, or to the next start of this one."""
@@ -87,21 +101,37 @@ class Orphans:
 
     def _is_over(self, session: int, attached_at: int) -> bool:
         """Whether the table has shown the end of a session, if it has come to where it was attached."""
-        live = self._table.sessions.get(session)
-        return self._table.revision >= attached_at and (live is None or live.record is None)
+        return self._table.revision >= attached_at and not self._table.lives(session)
 
-    def _free_later(self, session: int, proven: float | None) -> None:
-        live = self._table.sessions[session]
-        seconds = max(entry.record.ttl for entry in live.entries.values()) if proven is None else proven
-        self._timers[session] = asyncio.get_running_loop().call_later(seconds, self._free_now, session)
+    def _free(self, live: LiveSession, endings: Sequence[_Ending]) -> None:
+        """Free what a session had that was ended here: at once, but for the holds with a delay if it was lost."""
+        now, at_once = asyncio.get_running_loop().time(), []
+        for entry in live.entries.values():
+            delay = _delay(entry) if all(ending.lost for ending in endings) else 0.0
+            if delay:
+                self._delete_at(now + delay, entry)
+            else:
+                at_once.append(entry)
+        self._start(at_once, [ending.freed for ending in endings])
 
-    def _free_now(self, session: int) -> None:
-        del self._timers[session]
-        live = self._table.sessions.get(session)
-        if live is not None:
-            self._free([*live.entries.values()])
+    def _free_later(self, live: LiveSession, proven: float | None) -> None:
+        now = asyncio.get_running_loop().time()
+        for entry in live.entries.values():
+            if entry not in self._timers:
+                self._delete_at(now + (entry.record.ttl if proven is None else proven) + _delay(entry), entry)
 
-    def _free(self, entries: Sequence[Entry], waiting: Sequence["asyncio.Future[None]"] = ()) -> None:
+    def _delete_at(self, moment: float, entry: Entry) -> None:
+        """Delete an entry then. Those of one moment go together, so that none is granted as another goes."""
+        if entry in self._timers:
+            self._timers[entry].cancel()
+        self._timers[entry] = asyncio.get_running_loop().call_at(moment, self._delete_now, entry)
+
+    def _delete_now(self, entry: Entry) -> None:
+        del self._timers[entry]
+        if self._table.entry(entry.name, entry.key) is entry:
+            self._start([entry])
+
+    def _start(self, entries: Sequence[Entry], waiting: Sequence["asyncio.Future[None]"] = ()) -> None:
         task = asyncio.get_running_loop().create_task(self._delete(entries, waiting))
         self._freeing.add(task)
         task.add_done_callback(self._freeing.discard)
@@ -117,3 +147,11 @@ class Orphans:
         for freed in waiting:
             if not freed.done():
                 freed.set_result(None)
+
+
+def _delay(entry: Entry) -> float:
+    """Seconds for which an entry stays taken after the loss of its session.
+
+    Only a hold has a delay: an entry that is granted later, though its session is over, was never told so.
+    """
+    return entry.record.terms.lock_delay if entry.granted else 0.0

@@ -29,7 +29,7 @@ class Registry:
         """Attached to this server, or kept by it for their grace; by lease."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._beginnings = Beginnings(host, self.sessions, new_token, self._background)
-        self._dispatch = Dispatch(host, self.sessions, self._background)
+        self._dispatch = Dispatch(host, self.sessions)
 
     def __repr__(self) -> str:
         attached = sum(session.phase is Phase.ATTACHED for session in self.sessions.values())

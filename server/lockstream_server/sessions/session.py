@@ -114,10 +114,9 @@ class Session:
         """End the session at the client's wish. Raises LockError."""
         self._check_attached()
         error = LockError(Reason.SESSION_EXPIRED, "the session was closed")
-        delays = self.claims.delay_leases()
         self._stop(error, None)
         self._host.counters.closed += 1
-        self._background(self._close(request, delays))
+        self._background(self._close(request))
 
     def _check_attached(self) -> None:
         if self.phase is not Phase.ATTACHED:
@@ -126,8 +125,8 @@ class Session:
     def _not_attached(self) -> LockError:
         return LockError(Reason.WRONG_STATE, f"the session is {self.phase.value}")
 
-    async def _close(self, request: int, delays: Sequence[int]) -> None:
-        freeing = asyncio.ensure_future(self._free(delays))
+    async def _close(self, request: int) -> None:
+        freeing = asyncio.ensure_future(self._free(lost=False))
         try:
             async with asyncio.timeout(self._host.bounds.store_timeout):
                 await asyncio.shield(freeing)
@@ -194,28 +193,25 @@ class Session:
         self.claims.end(error, loss, eviction)
         self._ended(self)
 
-    async def _free(self, delays: Sequence[int] = ()) -> None:
+    async def _free(self, *, lost: bool) -> None:
         """Delete the session in the store, unless somebody resumed it elsewhere. Raises LockError.
 
-        With these leases of lock delays: a client that says goodbye has nothing under way.
+        If it was `lost`, what it held with a lock delay stays; a client that says goodbye has nothing under way.
 
         The record goes first, in a guarded transaction: a revocation cannot be guarded, and must not hit a session
         that was resumed on another server a moment ago.
         """
         session, attached_at = self.attachment.session, self.attachment.revision
-        verdict = await self._host.orphans.end(session, attached_at, DeleteSession(self.attachment))
+        verdict = await self._host.orphans.end(session, attached_at, DeleteSession(self.attachment), lost=lost)
         if verdict is Verdict.REFUSED:
             raise LockError(Reason.SUPERSEDED, "another stream resumed the session")
         if verdict is Verdict.FAILED:
             raise refusals.by_store(verdict)
-        leases = (*delays, session)  # each is revoked, whatever becomes of the others
-        for failure in await asyncio.gather(*map(self._host.store.revoke_lease, leases), return_exceptions=True):
-            if failure is not None:
-                raise failure
+        await self._host.store.revoke_lease(session)
 
     async def _free_quietly(self) -> None:
         with suppress(LockError):  # the lease ends by itself within its TTL
-            await self._free()
+            await self._free(lost=True)
 
     def _enter(self, phase: Phase) -> None:
         if phase not in TRANSITIONS[self.phase]:
@@ -262,7 +258,6 @@ class Session:
     def _renew(self, now: float) -> None:
         self._renew_at = now + self.record.ttl / RENEWALS_PER_TTL
         self._host.store.renew_lease(self.attachment.session, partial(self._renewed, now))
-        self.claims.renew_delays()
 
     def _renewed(self, sent_at: float, alive: bool) -> None:
         """The answer to a renewal that was sent at that moment."""

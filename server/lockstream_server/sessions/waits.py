@@ -16,7 +16,6 @@ from lockstream_server.core.rules import refusal
 from lockstream_server.sessions import refusals
 from lockstream_server.sessions.claim import Claim, State
 from lockstream_server.sessions.claim_book import ClaimBook
-from lockstream_server.sessions.delays import Delays
 from lockstream_server.sessions.endings import Endings
 from lockstream_server.sessions.holds import Holds
 from lockstream_server.sessions.host import Host
@@ -27,7 +26,7 @@ from lockstream_server.store.port import Attachment, Outcome, PutEntries, PutEnt
 class Waits:
     """Steps on claims of one attachment that await their grant."""
 
-    __slots__ = ("_attachment", "_book", "_delays", "_endings", "_holds", "_host", "_outbox", "_proven")
+    __slots__ = ("_attachment", "_book", "_endings", "_holds", "_host", "_outbox", "_proven")
 
     def __init__(
         self,
@@ -35,7 +34,6 @@ class Waits:
         attachment: Attachment,
         outbox: Outbox,
         book: ClaimBook,
-        delays: Delays,
         holds: Holds,
         endings: Endings,
         proven: Callable[[], bool],
@@ -45,7 +43,6 @@ class Waits:
         self._attachment = attachment
         self._outbox = outbox
         self._book = book
-        self._delays = delays
         self._holds = holds
         self._endings = endings
         self._proven = proven
@@ -215,23 +212,13 @@ class Waits:
         if claim.state is State.LEAVING and not claim.token:
             return  # the outcome of its proposal is still to come, and tells what to delete
         claim.token = token
-        if claim.state not in (State.PROPOSED, State.WAITING):
-            return
-        if claim.record.terms.lock_delay:
-            self._delays.write(claim, partial(self._hold, claim), partial(self._endings.give_up, claim))
-        else:
-            self._hold(claim)
-
-    def _hold(self, claim: Claim) -> None:
-        """Tell the grant."""
         if claim.state not in (State.PROPOSED, State.WAITING) or not self._proven():
             return
         claim.state = State.HELD
         claim.stop_timer()
         self._host.counters.grants += 1
         self._tell(claim, Granted(claim.acquire, claim.token))
-        if claim.record.terms.max_hold:
-            self._holds.limit(claim)
+        self._holds.limit(claim)
 
     def _tell(self, claim: Claim, outcome: Granted | Queued) -> None:
         """Tell a grant or a place: as the reply while there is none, as an event afterwards."""

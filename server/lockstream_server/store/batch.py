@@ -21,7 +21,6 @@ from lockstream_server.store.port import (
     Evict,
     EvictSession,
     Proposal,
-    PutDelay,
     PutEntries,
     PutEntry,
     RewriteEntry,
@@ -30,7 +29,7 @@ from lockstream_server.store.port import (
 
 EntryId = tuple[str, int, int]
 
-_ONE_ENTRY = (PutEntry, DeleteEntry, RewriteEntry, PutDelay)
+_ONE_ENTRY = (PutEntry, DeleteEntry, RewriteEntry)
 
 
 class Ticket:
@@ -72,7 +71,7 @@ class Ticket:
 
 
 def entry_of(name: str, key: str) -> Hashable:
-    """The lane of the entry with this key, or of the entry whose lock delay it is; foreign keys have their own."""
+    """The lane of the entry with this key; foreign keys have their own."""
     own = own_entry(key)
     return (name, own.session, own.slot) if own is not None else (name, key)
 

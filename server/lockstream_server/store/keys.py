@@ -2,7 +2,6 @@
 
     <prefix>s/<session>                            SessionRecord
     <prefix>l/<escaped name>/<session>.<slot>      EntryRecord
-    <prefix>l/<escaped name>/<session>.<slot>.d    EntryRecord of the lock delay of that entry
     <prefix>e/<session>.<acquire>                  EvictionRecord of a hold
     <prefix>e/<session>                            EvictionRecord of a session
     <prefix>fence                                  nothing; written so that a watch comes to pass a revision
@@ -76,20 +75,18 @@ def range_end(prefix: bytes) -> bytes:
 
 
 class EntryKey(NamedTuple):
-    """A parsed key below `l/`. `session` is None if it is foreign or a lock delay, which belong to none."""
+    """A parsed key below `l/`. `session` is None if it is foreign."""
 
     name: str
     key: str
     session: int | None
-    is_delay: bool
 
 
 class OwnEntry(NamedTuple):
-    """What the last part of an entry's key says, if the entry or the lock delay is of this service."""
+    """What the last part of an entry's key says, if the entry is of this service."""
 
     session: int
     slot: int
-    is_delay: bool
 
 
 class SessionKey(NamedTuple):
@@ -163,9 +160,7 @@ class Keys:
         if name is None or not slash:
             return None
         own = own_entry(key)
-        if own is None:
-            return EntryKey(name, key, None, is_delay=False)
-        return EntryKey(name, key, None if own.is_delay else own.session, own.is_delay)
+        return EntryKey(name, key, own.session if own is not None else None)
 
 
 _MODES = {mode.value: mode for mode in Mode}
@@ -228,12 +223,10 @@ _PLAIN_TERMS: Mapping[str, float] = {
     "limit": MAX_COUNT,
     "parts": MAX_COUNT,
     "upgrades": MAX_ID,
-    "shadow_of": MAX_ID,
     "max_hold": MAX_SECONDS,
     "yield_notice": MAX_SECONDS,
     "held_until": MAX_MOMENT,
     "lock_delay": MAX_SECONDS,
-    "delay_lease": MAX_ID,
     "asks_yield": True,
 }
 """Those whose values JSON has as they are, and the largest that each can have."""
@@ -305,19 +298,14 @@ def eviction_id(record: EvictionRecord) -> str:
     return f"{session}.{record.acquire or record.token}" if record.name else session
 
 
-_OWN_ENTRY = re.compile(r"([0-9a-f]{16})\.(0|[1-9][0-9]{0,8})(\.d)?")
+_OWN_ENTRY = re.compile(r"([0-9a-f]{16})\.(0|[1-9][0-9]{0,8})")
 
 
 def own_entry(key: str) -> OwnEntry | None:
     """The last part of an entry's key, parsed; None if the entry is foreign."""
     own = _OWN_ENTRY.fullmatch(key)
     session = int(own[1], 16) if own is not None else 0
-    return OwnEntry(session, int(own[2]), own[3] is not None) if own is not None and 0 < session <= MAX_ID else None
-
-
-def delay_id(entry: str) -> str:
-    """The last part of the key of the lock delay of an entry."""
-    return f"{entry}.d"
+    return OwnEntry(session, int(own[2])) if own is not None and 0 < session <= MAX_ID else None
 
 
 def slot_of(key: str) -> int:

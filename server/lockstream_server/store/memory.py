@@ -20,7 +20,7 @@ from lockstream_server.core.changes import (
     Snapshot,
 )
 from lockstream_server.core.model import FOREIGN, EvictionRecord
-from lockstream_server.store.keys import delay_id, entry_id, eviction_id
+from lockstream_server.store.keys import entry_id, eviction_id
 from lockstream_server.store.memory_history import MemoryHistory
 from lockstream_server.store.port import (
     Attachment,
@@ -33,7 +33,6 @@ from lockstream_server.store.port import (
     Lease,
     Outcome,
     Proposal,
-    PutDelay,
     PutEntries,
     PutEntry,
     Recorded,
@@ -44,19 +43,17 @@ from lockstream_server.store.port import (
 )
 
 EntryKey = tuple[str, str]
-LeasedKey = EntryKey | str
-"""An entry's, or that of the record of an eviction."""
 Applied = tuple[Verdict, list[Change]]
 
 
 @dataclass(slots=True)
 class _Lease:
-    """A lease with its keys and its end."""
+    """A lease with its end."""
 
     ttl: int
     expiry: asyncio.TimerHandle
-    keys: dict[LeasedKey, None] = field(default_factory=dict)
-    """In the order in which they came under it."""
+    evictions: dict[str, None] = field(default_factory=dict)
+    """The keys of the records of evictions under it, in the order in which they came."""
 
 
 class MemoryStore:
@@ -72,9 +69,9 @@ class MemoryStore:
         self._entries: dict[str, dict[str, EntryPut]] = {}
         self._written_at: dict[EntryKey, int] = {}
         """The revision that wrote each entry last."""
-        self._under: dict[LeasedKey, int] = {}
-        """The lease of each key that has one."""
         self._evictions: dict[str, EvictionPut] = {}
+        self._under: dict[str, int] = {}
+        """The lease of the record of each eviction."""
         self._feeds: list[asyncio.Queue[Revision]] = []
         self.history = MemoryHistory(self._revision)
         """The revisions so far."""
@@ -82,7 +79,6 @@ class MemoryStore:
             PutEntry: self._put_entry,
             PutEntries: self._put_entries,
             RewriteEntry: self._rewrite_entry,
-            PutDelay: self._put_delay,
             DeleteEntry: self._delete_entry,
             Evict: self._evict,
             EvictSession: self._evict_session,
@@ -237,26 +233,12 @@ class MemoryStore:
             return Verdict.WRITTEN if entry.record == record else Verdict.EXISTS, []
         return Verdict.WRITTEN, [self._entry_put(entry._replace(record=record))]
 
-    def _put_delay(self, proposal: PutDelay) -> Applied:
-        attachment, name, slot, token, lease, record = proposal
+    def _delete_entry(self, proposal: DeleteEntry) -> Applied:
+        attachment, name, slot, token = proposal
         entry = self._own(name, attachment.session, slot)
         if entry is None or entry.token != token:
             return Verdict.ABSENT, []
-        if lease not in self._leases:
-            return Verdict.REFUSED, []
-        key = delay_id(entry.key)
-        known = self._entries[name].get(key)
-        created = known.token if known is not None else self._revision + 1
-        return Verdict.WRITTEN, [self._entry_put(EntryPut(name, key, None, record, created), lease)]
-
-    def _delete_entry(self, proposal: DeleteEntry) -> Applied:
-        attachment, name, slot, token, delayed = proposal
-        entry = self._own(name, attachment.session, slot)
-        if entry is None or token not in (None, entry.token):
-            return Verdict.ABSENT, []
-        delay = self._entries[name].get(delay_id(entry.key)) if delayed else None
-        gone = [entry] if delay is None else [entry, delay]
-        return Verdict.DELETED, [self._entry_deleted(each) for each in gone]
+        return Verdict.DELETED, [self._entry_deleted(entry)]
 
     def _evict(self, proposal: Evict) -> Applied:
         entry = self._entries.get(proposal.name, {}).get(proposal.key)
@@ -308,11 +290,9 @@ class MemoryStore:
     def _own(self, name: str, session: int, slot: int) -> EntryPut | None:
         return self._entries.get(name, {}).get(entry_id(session, slot))
 
-    def _entry_put(self, put: EntryPut, lease: int | None = None) -> EntryPut:
-        """Write an entry, under a lease if one is stated."""
+    def _entry_put(self, put: EntryPut) -> EntryPut:
         self._entries.setdefault(put.name, {})[put.key] = put
         self._written_at[put.name, put.key] = self._revision + 1
-        self._place_under(lease, (put.name, put.key))
         return put
 
     def _entry_deleted(self, put: EntryPut) -> EntryDeleted:
@@ -321,7 +301,6 @@ class MemoryStore:
         del self._written_at[put.name, put.key]
         if not queue:
             del self._entries[put.name]
-        self._place_under(None, (put.name, put.key))
         return EntryDeleted(put.name, put.key)
 
     def _recorded(self, eviction: EvictionRecord | None, lease: int) -> list[Change]:
@@ -329,18 +308,13 @@ class MemoryStore:
         if eviction is None:
             return []
         put = EvictionPut(eviction_id(eviction), eviction)
-        self._evictions[put.key] = put
-        self._place_under(lease, put.key)
-        return [put]
-
-    def _place_under(self, lease: int | None, key: LeasedKey) -> None:
-        """Have a key end with a lease, as it is written last; or with none."""
-        before = self._leases.get(self._under.pop(key, 0))
+        before = self._leases.get(self._under.get(put.key, 0))
         if before is not None:
-            before.keys.pop(key, None)
-        if lease is not None:
-            self._under[key] = lease
-            self._leases[lease].keys[key] = None
+            del before.evictions[put.key]
+        self._evictions[put.key] = put
+        self._under[put.key] = lease
+        self._leases[lease].evictions[put.key] = None
+        return [put]
 
     def _session_put(self, put: SessionPut) -> SessionPut:
         self._sessions[put.session] = put
@@ -352,20 +326,16 @@ class MemoryStore:
         if lease is None:
             return
         lease.expiry.cancel()
-        changes = [self._deleted(key) for key in lease.keys]
+        changes: list[Change] = [self._eviction_deleted(key) for key in lease.evictions]
         if self._sessions.pop(session, None) is not None:
             changes.append(SessionDeleted(session))
         if changes:
             self._commit(changes)
 
-    def _deleted(self, key: LeasedKey) -> Change:
-        """Delete what ended with its lease."""
-        if isinstance(key, str):
-            del self._under[key]
-            del self._evictions[key]
-            return EvictionDeleted(key)
-        name, last = key
-        return self._entry_deleted(self._entries[name][last])
+    def _eviction_deleted(self, key: str) -> EvictionDeleted:
+        del self._under[key]
+        del self._evictions[key]
+        return EvictionDeleted(key)
 
     def _commit(self, changes: list[Change]) -> int:
         self._revision += 1

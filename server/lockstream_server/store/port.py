@@ -84,28 +84,14 @@ class RewriteEntry(NamedTuple):
     record: EntryRecord
 
 
-class PutDelay(NamedTuple):
-    """Write the lock delay of an entry, under a lease of its own. The verdict is WRITTEN, ABSENT or REFUSED."""
-
-    attachment: Attachment
-    name: str
-    slot: int
-    token: int
-    """Only beside the entry created at this revision."""
-    lease: int
-    record: EntryRecord
-
-
 class DeleteEntry(NamedTuple):
     """Take an acquire out of its queue. The verdict is DELETED, ABSENT or REFUSED."""
 
     attachment: Attachment
     name: str
     slot: int
-    token: int | None
-    """Only the entry created at this revision; None for whichever is there."""
-    delayed: bool = False
-    """Whether it may have a lock delay, which is then deleted with it."""
+    token: int
+    """Only the entry created at this revision."""
 
 
 class Evict(NamedTuple):
@@ -120,7 +106,7 @@ class Evict(NamedTuple):
     token: int
     """Only the entry created at this revision."""
     eviction: EvictionRecord | None
-    """To be recorded in the same revision, under its lease; None for an entry nobody held, such as a lock delay."""
+    """To be recorded in the same revision, under its lease; None for an entry whose session is over."""
     lease: int
 
 
@@ -156,7 +142,7 @@ class DeleteSession(NamedTuple):
     attachment: Attachment
 
 
-EntryProposal = PutEntry | PutEntries | RewriteEntry | PutDelay | DeleteEntry | Evict
+EntryProposal = PutEntry | PutEntries | RewriteEntry | DeleteEntry | Evict
 SessionProposal = CreateSession | TakeOverSession | DeleteSession | EvictSession
 Proposal = EntryProposal | SessionProposal
 

@@ -3,7 +3,7 @@
 An acquire was committed and its answer lost. The watch showed the entry, and its client was told that it held. Then the
 repetition of the acquire found etcd out of space, or was refused, which was taken for: nothing was written. The server
 told the client that its wait had ended, though it did not wait any more, and forgot the claim. One that was cancelled
-in the meantime, or whose lock delay was still to be written, was forgotten in the same way.
+in the meantime was forgotten in the same way.
 
 It broke the promises that each claim is told once how it ended, and that a release frees the lock: nobody could release
 what was written, and it was taken for as long as the session lived. Since then what the watch has shown counts.
@@ -13,7 +13,7 @@ import pytest
 
 from lockstream_server.core.errors import LockError
 from lockstream_server.core.messages import Acquire, Cancel, Release
-from lockstream_server.core.model import Mode, Terms
+from lockstream_server.core.model import Mode
 from lockstream_server.sessions.claim import Claim
 from lockstream_server.sessions.waits import Waits
 from lockstream_server.store.port import PutEntry, Verdict
@@ -22,11 +22,10 @@ from tests.robustness.scenarios.small_world import small_world
 
 
 @pytest.mark.parametrize("verdict", [Verdict.NO_SPACE, Verdict.FAILED])
-@pytest.mark.parametrize("terms", [Terms(), Terms(lock_delay=1.0)], ids=["plain", "delayed"])
-def test_an_acquire_that_the_watch_has_shown_goes_on(verdict: Verdict, terms: Terms) -> None:
+def test_an_acquire_that_the_watch_has_shown_goes_on(verdict: Verdict) -> None:
     with small_world() as world:
         client = world.client()
-        world.do(client.ask, Acquire(1, "a", Mode.EXCLUSIVE, "", None, terms))
+        world.do(client.ask, Acquire(1, "a", Mode.EXCLUSIVE, "", None))
         world.repeat(PutEntry)
         world.catch_up()
         world.turn_down(PutEntry, verdict)
@@ -52,12 +51,7 @@ def test_an_acquire_that_was_cancelled_is_deleted() -> None:
 
 def test_as_it_was() -> None:
     with as_it_was(whatever_was_not_taken_was_not_written, "told of what it does not await: WaitEnded"):
-        test_an_acquire_that_the_watch_has_shown_goes_on(Verdict.NO_SPACE, Terms())
-
-
-def test_as_it_was_with_a_delay() -> None:
-    with as_it_was(whatever_was_not_taken_was_not_written, "told of its end"):
-        test_an_acquire_that_the_watch_has_shown_goes_on(Verdict.NO_SPACE, Terms(lock_delay=1.0))
+        test_an_acquire_that_the_watch_has_shown_goes_on(Verdict.NO_SPACE)
 
 
 def test_as_it_was_when_cancelled() -> None:

@@ -9,12 +9,14 @@ It broke mutual exclusion: the next in line was granted at once. Since then the 
 it is to delete, and names its token.
 """
 
+from typing import Any
+
 import pytest
 
 from lockstream_server.core.messages import Acquire, Cancel
 from lockstream_server.core.model import Mode
-from lockstream_server.sessions import endings
-from lockstream_server.store.port import Attachment, DeleteEntry, PutEntry
+from lockstream_server.store.memory import MemoryStore
+from lockstream_server.store.port import DeleteEntry, PutEntry
 from tests.robustness.scenarios.as_it_was import as_it_was
 from tests.robustness.scenarios.small_world import small_world
 
@@ -45,9 +47,10 @@ def test_as_it_was() -> None:
 
 
 def the_deletion_named_no_token(patch: pytest.MonkeyPatch) -> None:
-    def whichever_is_there(
-        attachment: Attachment, name: str, slot: int, _token: int | None, delayed: bool = False
-    ) -> DeleteEntry:
-        return DeleteEntry(attachment, name, slot, None, delayed)
+    delete_entry = MemoryStore._delete_entry  # noqa: SLF001 - what was broken lies inside
 
-    patch.setattr(endings, "DeleteEntry", whichever_is_there)
+    def whichever_is_there(self: MemoryStore, proposal: DeleteEntry) -> Any:
+        there = self._own(proposal.name, proposal.attachment.session, proposal.slot)
+        return delete_entry(self, proposal._replace(token=there.token) if there is not None else proposal)
+
+    patch.setattr(MemoryStore, "_delete_entry", whichever_is_there)

@@ -40,10 +40,13 @@ async def out_of_space(etcd: AnEtcd) -> AsyncIterator[None]:
 async def test_a_release_passes_an_acquire_that_finds_no_space(an_etcd: AnEtcd) -> None:
     async with followed(etcd_store(an_etcd.process, transactions_in_flight=1)) as subject:
         session = await subject.session()
-        await subject.propose(subject.put(session, "held"), subject.put(session, "held too"))
+        puts = await subject.propose(subject.put(session, "held"), subject.put(session, "held too"))
+        release, release_too = (
+            delete(session, name, token=put.revision) for name, put in zip(("held", "held too"), puts, strict=True)
+        )
         async with out_of_space(an_etcd):
-            *acquires, beside = subject.send(*(subject.put(session, name) for name in "abc"), delete(session, "held"))
-            [after] = subject.send(delete(session, "held too"))
+            *acquires, beside = subject.send(*(subject.put(session, name) for name in "abc"), release)
+            [after] = subject.send(release_too)
             released, _ = await asyncio.wait([beside, after], timeout=PATIENCE)
             assert len(released) == 2, "releases wait behind acquires"
             assert [each.result().verdict for each in (beside, after)] == [Verdict.DELETED] * 2

@@ -13,7 +13,7 @@ from tests.robustness.validate.violations import Violation
 def delays(story: Story, replay: Replay, bounds: Bounds) -> Iterator[Violation]:
     """One violation for each hold that was granted too early after another was lost.
 
-    What was released or closed is not lost, and what its client was never told of has no delay yet.
+    What was released or closed is not lost.
     """
     closed = {operation.session for operation in story.operations if operation.kind == "close"}
     held_on = {
@@ -23,14 +23,12 @@ def delays(story: Story, replay: Replay, bounds: Bounds) -> Iterator[Violation]:
     }
     delayed: dict[str, Tenure] = {}
     for tenure in replay.tenures.values():
-        if not tenure.session:
-            continue  # the delay itself
         lost = delayed.pop(tenure.name, None)
-        if lost is not None and lost.removed_seen is not None and lost.cause is Cause.SESSION_ENDED:
-            seen, lag = lost.removed_seen, bounds.recording
+        if lost is not None and lost.orphaned_seen is not None and lost.cause is Cause.SESSION_ENDED:
+            seen, lag = lost.orphaned_seen, bounds.recording
             if tenure.granted_seen < seen + lost.lock_delay - lag and not read_late(story, seen - lag, seen + lag):
                 text = (
-                    f"token {tenure.token} was granted {tenure.granted_seen - lost.removed_seen:.3f} s after token "
+                    f"token {tenure.token} was granted {tenure.granted_seen - seen:.3f} s after token "
                     f"{lost.token} was lost, which had a lock delay of {lost.lock_delay:g} s"
                 )
                 yield Violation("delays", tenure.name, text)

@@ -33,7 +33,7 @@ def endings(story: Story, replay: Replay, bounds: Bounds) -> Iterator[Violation]
 
 def _late(story: Story, replay: Replay, belief: Belief, tenure: Tenure, bounds: Bounds) -> str:
     """How the holder believed in the hold after its end, if it did so for longer than it may."""
-    seen = tenure.removed_seen or 0.0
+    seen = (tenure.removed_seen or 0.0) - (tenure.lock_delay if tenure.orphaned_seen is not None else 0.0)
     allowed = excess(story, replay, belief, bounds)
     if tenure.cause is not Cause.SESSION_ENDED:
         # Deleted or evicted while the session lives: the news comes afterwards, or the deadline does.

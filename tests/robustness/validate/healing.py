@@ -20,7 +20,7 @@ def healings(story: Story, replay: Replay) -> Iterator[float]:
     troubles = Troubles(story.faults)
     delays: dict[str, list[Tenure]] = defaultdict(list)
     for tenure in replay.tenures.values():
-        if not tenure.session:
+        if tenure.lock_delay and tenure.orphaned_seen is not None:
             delays[tenure.name].append(tenure)
     for operation in story.operations:
         if operation.kind in ASKING and operation.outcome is Outcome.OK:
@@ -28,7 +28,7 @@ def healings(story: Story, replay: Replay) -> Iterator[float]:
             if not operation.invoked <= healed == troubles.broken_until(operation.completed):
                 continue
             if any(
-                _lasted(delay, healed, operation.completed) for part in operation.parts for delay in delays[part.name]
+                _stayed(lost, healed, operation.completed) for part in operation.parts for lost in delays[part.name]
             ):
                 continue
             yield operation.completed - healed
@@ -39,6 +39,7 @@ def percentile(ordered: Sequence[float], share: float) -> float | None:
     return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else None
 
 
-def _lasted(delay: Tenure, since: float, until: float) -> bool:
-    """Whether a lock delay kept its name taken within this time."""
-    return delay.granted_seen < until and (delay.removed_seen is None or delay.removed_seen > since)
+def _stayed(lost: Tenure, since: float, until: float) -> bool:
+    """Whether a hold kept its name taken within this time though its session was over."""
+    begun = lost.orphaned_seen is not None and lost.orphaned_seen < until
+    return begun and (lost.removed_seen is None or lost.removed_seen > since)

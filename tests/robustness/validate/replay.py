@@ -32,7 +32,7 @@ class Tenure:
     name: str
     key: str
     session: str
-    """Empty for an entry of nobody: a foreign key or a lock delay."""
+    """Empty for an entry of nobody, a foreign key."""
     owner: str
     token: int
     mode: Mode
@@ -42,6 +42,8 @@ class Tenure:
     lock_delay: float
     granted: int
     granted_seen: float
+    orphaned_seen: float | None = None
+    """When its session was over while it stayed."""
     removed: int | None = None
     removed_seen: float | None = None
     cause: Cause | None = None
@@ -53,8 +55,8 @@ class Replay:
     """What a history comes to."""
 
     tenures: dict[tuple[str, int], Tenure] = field(default_factory=dict)
-    """By name and token, in the order of their grants. Those of nobody have the token negative here, because the delay
-    of one hold may be written in the transaction of another's acquire."""
+    """By name and token, in the order of their grants. Those of nobody have the token negative here, because others may
+    write several in one transaction."""
     entries: dict[tuple[str, int], str] = field(default_factory=dict)
     """The owner of every acquire that was written, granted or not, by name and token."""
     ended: dict[str, float] = field(default_factory=dict)
@@ -90,6 +92,10 @@ def replay(story: Story) -> Replay:
             match effect:
                 case Granted(entry):
                     result.tenures[_identity(entry)] = _tenure(entry, revision.number, at)
+                case Ended(session) if session in table.sessions:
+                    for entry in table.sessions[session].entries.values():
+                        if (held := result.tenures.get(_identity(entry))) is not None:
+                            held.orphaned_seen = at
                 case Removed(entry, cause, eviction) if entry.granted:
                     tenure = result.tenures[_identity(entry)]
                     tenure.removed, tenure.removed_seen, tenure.cause = revision.number, at, cause
@@ -153,7 +159,7 @@ class Naive:
     def holders(self, name: str) -> set[str]:
         """The keys of those who hold."""
         entries = self._locks.get(name, {}).values()
-        queue = sorted(entries, key=lambda put: (put.record.terms.shadow_of or put.token, put.key))
+        queue = sorted(entries, key=lambda put: (put.token, put.key))
         return {put.key for put, held in zip(queue, holds(queue), strict=True) if held}
 
 

@@ -8,7 +8,6 @@ from lockstream_server.core.model import Entry, EntryRecord, Mode, Terms
 EXCLUSIVE = EntryRecord(1, Mode.EXCLUSIVE)
 SHARED = EntryRecord(1, Mode.SHARED)
 UPGRADE = EntryRecord(1, Mode.UPGRADE, terms=Terms(upgrades=1))
-DELAY = EntryRecord(1, Mode.EXCLUSIVE, terms=Terms(shadow_of=1))
 
 
 def permits(taken: int, limit: int = 4) -> EntryRecord:
@@ -22,9 +21,9 @@ def queue(*records: EntryRecord, holding: int = 1) -> list[Entry]:
     return entries
 
 
-def ended(times: HoldTimes, seconds: float, name: str = "a", record: EntryRecord = EXCLUSIVE) -> None:
+def ended(times: HoldTimes, seconds: float, name: str = "a") -> None:
     """A hold of so many seconds ends."""
-    entry = Entry(name, "1", 1, record, 1)
+    entry = Entry(name, "1", 1, EXCLUSIVE, 1)
     entry.granted, entry.granted_at = True, 1000.0
     times.removed(entry, 1000.0 + seconds)
 
@@ -57,13 +56,12 @@ def test_a_clock_that_was_set_back_makes_no_negative_hold() -> None:
     assert times.mean("a") == 0.0
 
 
-def test_a_waiter_that_leaves_a_grant_unseen_and_a_lock_delay_are_no_holds() -> None:
+def test_a_waiter_that_leaves_and_a_grant_unseen_are_no_holds() -> None:
     times = HoldTimes()
     times.removed(Entry("a", "1", 1, EXCLUSIVE, 1), 1000.0)
     unseen = Entry("a", "1", 1, EXCLUSIVE, 1)
     unseen.granted = True
     times.removed(unseen, 1000.0)
-    ended(times, 2.0, record=DELAY)
     assert times.mean("a") is None
 
 
@@ -83,8 +81,6 @@ def test_only_so_many_names_are_known_the_last_held() -> None:
         pytest.param(queue(EXCLUSIVE, SHARED, SHARED, EXCLUSIVE, SHARED), [1, 1, 2, 3], id="but not past a writer"),
         pytest.param(queue(SHARED, SHARED, EXCLUSIVE, holding=2), [1], id="those who share hold at once"),
         pytest.param(queue(SHARED, UPGRADE, SHARED), [1, 2], id="an upgrade is a writer"),
-        pytest.param(queue(EXCLUSIVE, DELAY, EXCLUSIVE), [1], id="a lock delay that may never come counts for nothing"),
-        pytest.param(queue(DELAY, EXCLUSIVE), [1], id="one that came is a turn"),
         pytest.param(queue(permits(4), permits(1), permits(3)), [0.25, 1], id="permits come free one by one"),
         pytest.param(
             queue(permits(2), permits(3), permits(1)), [0.25, 0.5], id="what is free already is not waited for"

@@ -1,11 +1,11 @@
 """The highest token granted of each name."""
 
 from lockstream_server.core.highest_tokens import HighestTokens
-from lockstream_server.core.model import Entry, EntryRecord, Terms
+from lockstream_server.core.model import Entry, EntryRecord
 
 
-def entry(name: str, token: int, *, shadow_of: int = 0) -> Entry:
-    return Entry(name, "key", 1, EntryRecord(1, terms=Terms(shadow_of=shadow_of)), token)
+def entry(name: str, token: int) -> Entry:
+    return Entry(name, "key", 1, EntryRecord(1), token)
 
 
 def test_none_is_known_of_a_name_that_was_never_granted() -> None:
@@ -17,13 +17,6 @@ def test_the_last_grant_has_the_highest() -> None:
     for each in (entry("a", 3), entry("b", 5), entry("a", 7)):
         tokens.granted(each)
     assert (tokens.of("a"), tokens.of("b")) == (7, 5)
-
-
-def test_a_lock_delay_is_no_grant() -> None:
-    tokens = HighestTokens()
-    tokens.granted(entry("a", 3))
-    tokens.granted(entry("a", 4, shadow_of=3))
-    assert tokens.of("a") == 3
 
 
 def test_only_so_many_names_are_known_the_last_granted() -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from lockstream_server.core.changes import Change, EntryDeleted, EntryPut, EvictionPut, Revision
+from lockstream_server.core.changes import Change, EvictionPut, Revision
 from lockstream_server.core.messages import LossReason
-from lockstream_server.core.model import EntryRecord, EvictionKind, EvictionRecord, Mode, Terms
+from lockstream_server.core.model import EvictionKind, EvictionRecord, Mode, Terms
 from lockstream_server.core.observing import (
     ChangeKind,
     EntryState,
@@ -14,8 +14,20 @@ from lockstream_server.core.observing import (
     lock_view,
 )
 from lockstream_server.core.table import Table
-from lockstream_server.store.keys import delay_id, entry_id, eviction_id
-from tests.support.history import EXCLUSIVE, SHARED, delete, ended, opened, put
+from lockstream_server.store.keys import eviction_id
+from tests.support.history import (
+    EXCLUSIVE,
+    SHARED,
+    delete,
+    ended,
+    eviction,
+    foreign,
+    foreign_gone,
+    opened,
+    put,
+    recorded,
+    session_eviction,
+)
 
 ALL = Watched(None)
 
@@ -34,10 +46,6 @@ def seen(table: Table, *happened: Change, watched: Watched = ALL) -> list[LockCh
 def summary(found: list[LockChange]) -> list[tuple[ChangeKind, int | None, int]]:
     """Kind, session, position of each."""
     return [(each.kind, each.entry.session, each.entry.position) for each in found]
-
-
-def delay(session: int, token: int, of: int) -> EntryPut:
-    return EntryPut("a", delay_id(entry_id(session, 0)), None, EntryRecord(1, terms=Terms(shadow_of=of)), token)
 
 
 def test_an_entry_is_granted_or_queued() -> None:
@@ -97,32 +105,54 @@ def test_what_is_seen_of_an_entry_does_not_change_with_it() -> None:
     table = table_with(1, 2)
     seen(table, put("a", 1, 2))
     (queued,) = seen(table, put("a", 2, 3))
-    before = lock_view("a", table.locks["a"])
+    before = lock_view("a", table.locks["a"], table)
     seen(table, delete("a", 1))
     assert (queued.entry.state, queued.entry.position) == (EntryState.WAITING, 1)
     assert [entry.state for entry in before.entries] == [EntryState.HELD, EntryState.WAITING]
 
 
-def test_a_lock_delay_is_seen_only_once_it_takes_the_place_of_a_hold() -> None:
-    table = table_with(1, 2)
-    seen(table, put("a", 1, 2))
-    assert seen(table, delay(1, 3, of=2)) == []
-    assert summary(seen(table, put("a", 2, 4))) == [(ChangeKind.QUEUED, 2, 1)]
-    entries = lock_view("a", table.locks["a"]).entries
-    assert [(entry.state, entry.position) for entry in entries] == [(EntryState.HELD, 0), (EntryState.WAITING, 1)]
-    lost, delayed = seen(table, delete("a", 1), ended(1))
-    assert (lost.kind, delayed.kind, delayed.entry.state) == (ChangeKind.LOST, ChangeKind.GRANTED, EntryState.DELAY)
-    over, granted = seen(table, EntryDeleted("a", delay_id(entry_id(1, 0))))
-    assert (over.kind, over.entry.state) == (ChangeKind.RELEASED, EntryState.DELAY)
-    assert (granted.kind, granted.entry.session) == (ChangeKind.GRANTED, 2)
+def test_what_a_session_held_is_held_by_nobody_once_it_is_over() -> None:
+    """Each step is told, so that who watches knows as much as who reads."""
+    table = table_with(1, 2, 3)
+    seen(table, put("a", 1, 2, SHARED))
+    seen(table, put("a", 2, 3, SHARED))
+    seen(table, put("a", 1, 4, slot=1))
+    (changed,) = seen(table, ended(1))
+    assert (changed.kind, changed.entry.token, changed.entry.state) == (ChangeKind.CHANGED, 2, EntryState.DELAY)
+    states = [entry.state for entry in lock_view("a", table.locks["a"], table).entries]
+    assert states == [EntryState.DELAY, EntryState.HELD, EntryState.WAITING]
+    (lost,) = seen(table, delete("a", 1))
+    assert (lost.kind, lost.entry.state, lost.reason) == (ChangeKind.LOST, EntryState.DELAY, LossReason.LEASE_EXPIRED)
+    released, granted = seen(table, delete("a", 2))
+    assert (released.kind, released.entry.state) == (ChangeKind.RELEASED, EntryState.HELD)
+    assert (granted.kind, granted.entry.token, granted.entry.state) == (ChangeKind.GRANTED, 4, EntryState.DELAY)
+    (lost,) = seen(table, delete("a", 1, 1))
+    assert (lost.kind, lost.entry.state) == (ChangeKind.LOST, EntryState.DELAY), "also of the last that it had"
 
 
-def test_a_lock_delay_that_never_came_to_be_is_never_seen() -> None:
+def test_what_is_left_of_a_session_that_was_ended_is_lost_by_that() -> None:
     table = table_with(1)
-    seen(table, put("a", 1, 2))
-    seen(table, delay(1, 3, of=2))
-    gone = [delete("a", 1), EntryDeleted("a", delay_id(entry_id(1, 0)))]
-    assert [each.kind for each in seen(table, *gone)] == [ChangeKind.RELEASED]
+    seen(table, put("a", 1, 2), put("b", 1, 2))
+    changed = seen(table, ended(1), recorded(session_eviction(1)))
+    assert [(each.kind, each.name, each.entry.state) for each in changed] == [
+        (ChangeKind.CHANGED, "a", EntryState.DELAY),
+        (ChangeKind.CHANGED, "b", EntryState.DELAY),
+    ]
+    (by_session,) = seen(table, delete("a", 1))
+    (by_itself,) = seen(table, delete("b", 1), recorded(eviction("b", 1, 2)))
+    for lost in by_session, by_itself:
+        assert (lost.kind, lost.reason) == (ChangeKind.LOST, LossReason.FORCE_RELEASED)
+
+
+def test_a_foreign_entry_is_held_by_whoever_wrote_it() -> None:
+    table = table_with()
+    (granted,) = seen(table, foreign("a", "694d", 2))
+    (released,) = seen(table, foreign_gone("a", "694d"))
+    assert (granted.entry.state, released.entry.state) == (EntryState.HELD, EntryState.HELD)
+
+
+def test_the_end_of_a_session_that_has_nothing_is_not_seen() -> None:
+    assert seen(table_with(1), ended(1)) == []
 
 
 @pytest.mark.parametrize(

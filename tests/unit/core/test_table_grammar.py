@@ -1,4 +1,4 @@
-"""The fold of everything beyond plain locks: permits, upgrades, rewritten entries, lock delays, evictions."""
+"""The fold of everything beyond plain locks: permits, upgrades, rewritten entries, evictions."""
 
 from lockstream_server.core.changes import Revision, Snapshot
 from lockstream_server.core.effects import Cause, Ended, Removed, Rewritten
@@ -7,8 +7,6 @@ from lockstream_server.core.table import Table
 from tests.support.history import (
     EXCLUSIVE,
     SHARED,
-    delay,
-    delay_over,
     delete,
     ended,
     eviction,
@@ -107,41 +105,6 @@ def test_a_new_value_is_told_and_changes_nothing_else() -> None:
     assert then(table, put("a", 1, 1, said)) == ["rewritten a/1"]
     assert then(table, put("a", 1, 1, said)) == [], "the same once more says nothing new"
     assert queue(table) == [(1, True), (2, False)]
-
-
-# Lock delays.
-
-
-def test_a_lock_delay_stands_before_those_who_wait() -> None:
-    table = folded([put("a", 1, 1)], [put("a", 2, 2)])
-    assert then(table, delay("a", 1, 1, 3)) == ["queued a/0000000000000001.0.d"]
-    assert queue(table) == [(1, True), (None, False), (2, False)]
-
-
-def test_a_lock_delay_takes_the_place_of_a_lost_hold() -> None:
-    table = folded([put("a", 1, 1)], [put("a", 2, 2)], [delay("a", 1, 1, 3)])
-    assert then(table, delete("a", 1), ended(1)) == [
-        "ended 1",
-        "removed a/1 held: session ended",
-        "granted a/0000000000000001.0.d",
-    ]
-    assert then(table, delay_over("a", 1)) == ["removed a/0000000000000001.0.d held: deleted", "granted a/2"]
-
-
-def test_a_hold_released_with_its_delay_delays_nobody() -> None:
-    table = folded([put("a", 1, 1)], [put("a", 2, 2)], [delay("a", 1, 1, 3)])
-    assert then(table, delete("a", 1), delay_over("a", 1)) == [
-        "removed a/1 held: deleted",
-        "removed a/0000000000000001.0.d waiting: deleted",
-        "granted a/2",
-    ]
-
-
-def test_a_resync_puts_a_lock_delay_where_its_hold_stood() -> None:
-    table = folded([put("a", 1, 1)], [put("a", 2, 2)])
-    effects = table.fold(table.difference(Snapshot(9, [put("a", 2, 2), delay("a", 1, 1, 3)], [opened(2, 2)])))
-    assert told(effects) == ["ended 1", "removed a/1 held: session ended", "granted a/0000000000000001.0.d"]
-    assert queue(table) == [(None, True), (2, False)]
 
 
 # Evictions.

@@ -13,7 +13,7 @@ def create(name: str, session: int, slot: int = 0) -> PutEntry:
 
 
 def leave(name: str, session: int, slot: int = 0) -> DeleteEntry:
-    return DeleteEntry(Attachment(session, 1), name, slot, None)
+    return DeleteEntry(Attachment(session, 1), name, slot, 1)
 
 
 def evict(name: str, key: str) -> Evict:
@@ -71,12 +71,9 @@ def test_a_proposal_waits_for_the_one_before_it_on_its_entry() -> None:
 
 
 def test_an_entry_is_evicted_in_its_turn() -> None:
-    """As is its lock delay."""
-    first = create("a", 0xAB, slot=1)
-    waiting = planner(first, evict("a", "00000000000000ab.1"), evict("a", "00000000000000ab.1.d"))
-    for _ in range(2):
-        [ticket] = waiting.take()
-        waiting.settled(ticket)
+    waiting = planner(create("a", 0xAB, slot=1), evict("a", "00000000000000ab.1"))
+    [ticket] = waiting.take()
+    waiting.settled(ticket)
     assert len(take(waiting)) == 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from lockstream import EntryState, LocksSnapshot, connect
+from lockstream import ChangeKind, EntryState, LocksSnapshot, connect
 from lockstream.cli.interrupts import Interrupts
 from lockstream.cli.output import labels, mode, plain, print_json, print_line, text_of
 
@@ -76,4 +76,6 @@ def _print(revision: str, what: str, name: str, entry: EntryView, why: str = "")
 
 
 def _why(change: LockChange) -> str:
+    if change.kind is ChangeKind.CHANGED and change.entry.state is EntryState.DELAY:
+        return "its session is over"
     return change.reason.name if change.reason else ""

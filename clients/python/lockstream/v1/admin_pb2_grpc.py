@@ -60,8 +60,8 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EndSession(self, request, context):
-        """Ends a session: everything it holds and every queue place is free, and its client is told. SESSION_EXPIRED when
-        there is none.
+        """Ends a session: everything it holds and every queue place is free, but for what it holds with a lock delay, which
+        begins. Its client is told. SESSION_EXPIRED when there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

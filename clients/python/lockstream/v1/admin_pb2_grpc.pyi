@@ -38,8 +38,8 @@ class AdminServiceStub:
     the holder was doing is not stopped by this: only a fencing token keeps it out.
     """
     EndSession: _grpc.UnaryUnaryMultiCallable[_admin_pb2.EndSessionRequest, _admin_pb2.EndSessionResponse]
-    """Ends a session: everything it holds and every queue place is free, and its client is told. SESSION_EXPIRED when
-    there is none.
+    """Ends a session: everything it holds and every queue place is free, but for what it holds with a lock delay, which
+    begins. Its client is told. SESSION_EXPIRED when there is none.
     """
 
 @_typing.type_check_only
@@ -52,8 +52,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     the holder was doing is not stopped by this: only a fencing token keeps it out.
     """
     EndSession: _aio.UnaryUnaryMultiCallable[_admin_pb2.EndSessionRequest, _admin_pb2.EndSessionResponse]  # type: ignore[assignment]
-    """Ends a session: everything it holds and every queue place is free, and its client is told. SESSION_EXPIRED when
-    there is none.
+    """Ends a session: everything it holds and every queue place is free, but for what it holds with a lock delay, which
+    begins. Its client is told. SESSION_EXPIRED when there is none.
     """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -75,8 +75,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.EndSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.EndSessionResponse, _abc.Awaitable[_admin_pb2.EndSessionResponse]]:
-        """Ends a session: everything it holds and every queue place is free, and its client is told. SESSION_EXPIRED when
-        there is none.
+        """Ends a session: everything it holds and every queue place is free, but for what it holds with a lock delay, which
+        begins. Its client is told. SESSION_EXPIRED when there is none.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -80,7 +80,9 @@ class _EntryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryState
     ENTRY_STATE_HELD: _EntryState.ValueType  # 2
     """Granted: the session holds the lock."""
     ENTRY_STATE_DELAY: _EntryState.ValueType  # 3
-    """A lock delay: whoever held was lost, and the name stays taken for a while although nobody holds it."""
+    """Granted, but the session is over: nobody holds the lock, and the name stays taken until the servers free it. That is
+    when nobody can believe in the hold any more, and its lock delay, if it has one, is over.
+    """
 
 class EntryState(_EntryState, metaclass=_EntryStateEnumTypeWrapper):
     """Where an entry stands in the queue of its lock."""
@@ -92,7 +94,9 @@ ENTRY_STATE_WAITING: EntryState.ValueType  # 1
 ENTRY_STATE_HELD: EntryState.ValueType  # 2
 """Granted: the session holds the lock."""
 ENTRY_STATE_DELAY: EntryState.ValueType  # 3
-"""A lock delay: whoever held was lost, and the name stays taken for a while although nobody holds it."""
+"""Granted, but the session is over: nobody holds the lock, and the name stays taken until the servers free it. That is
+when nobody can believe in the hold any more, and its lock delay, if it has one, is over.
+"""
 Global___EntryState: _TypeAlias = EntryState  # noqa: Y015
 
 @_typing.final
@@ -177,7 +181,7 @@ class Entry(_message.Message):
     mode: Global___Mode.ValueType
     """Exclusive or shared. A foreign entry counts as exclusive."""
     state: Global___EntryState.ValueType
-    """Waiting or held."""
+    """Waiting, held, or left behind by its session."""
     token: _builtins.int
     """The fencing token: the etcd revision which created the entry. It grows from grant to grant of a name.
     A waiter has its token already; it counts for nothing until the entry is held.

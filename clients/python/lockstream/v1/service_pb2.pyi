@@ -97,7 +97,7 @@ class ListLocksRequest(_message.Message):
     page_token: _builtins.str
     """The next_page_token of the page before; empty for the first page."""
     held: _builtins.bool
-    """Only locks that are held (or under a lock delay)."""
+    """Only locks that are held, or that a session which is over keeps taken."""
     contended: _builtins.bool
     """Only locks for which somebody waits."""
     session_id: _builtins.str
@@ -530,7 +530,9 @@ class LockChange(_message.Message):
         KIND_LEFT: LockChange._Kind.ValueType  # 5
         """The entry waited, and is gone."""
         KIND_CHANGED: LockChange._Kind.ValueType  # 6
-        """The value, the labels or the mode of the entry changed."""
+        """The value, the labels or the mode of the entry changed. Or its session is over, and it is now in
+        ENTRY_STATE_DELAY; it is LOST when it is gone.
+        """
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What happened."""
@@ -548,7 +550,9 @@ class LockChange(_message.Message):
     KIND_LEFT: LockChange.Kind.ValueType  # 5
     """The entry waited, and is gone."""
     KIND_CHANGED: LockChange.Kind.ValueType  # 6
-    """The value, the labels or the mode of the entry changed."""
+    """The value, the labels or the mode of the entry changed. Or its session is over, and it is now in
+    ENTRY_STATE_DELAY; it is LOST when it is gone.
+    """
 
     KIND_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int

@@ -774,7 +774,7 @@ class Acquire(_message.Message):
     def lock_delay(self) -> _duration_pb2.Duration:
         """How long the name stays taken after the session is LOST while it holds (not after a release), so that what the
         holder left under way can end. Up to 10 minutes, MODE_EXCLUSIVE only. At least this long; at most by the session's TTL
-        longer. Granting takes one more commit.
+        longer.
         """
 
     def __init__(

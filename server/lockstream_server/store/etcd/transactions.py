@@ -14,11 +14,9 @@ from etcd3 import etcdrpc
 
 from lockstream_server.store.keys import (
     Keys,
-    delay_id,
     encode_entry,
     encode_eviction,
     encode_session,
-    entry_id,
     eviction_id,
     range_end,
 )
@@ -31,7 +29,6 @@ from lockstream_server.store.port import (
     EvictSession,
     Outcome,
     Proposal,
-    PutDelay,
     PutEntries,
     PutEntry,
     RewriteEntry,
@@ -100,7 +97,6 @@ class Transactions:
             PutEntry: self._put_entry,
             PutEntries: self._put_entries,
             RewriteEntry: self._rewrite_entry,
-            PutDelay: self._put_delay,
             DeleteEntry: self._delete_entry,
             Evict: self._evict,
             EvictSession: self._evict_session,
@@ -162,23 +158,10 @@ class Transactions:
             "success": [put(entry, encode_entry(record))],
         }
 
-    def _put_delay(self, proposal: PutDelay) -> Parts:
-        attachment, name, slot, token, lease, record = proposal
-        entry = self._keys.entry(name, attachment.session, slot)
-        delay = self._keys.entry_at(name, delay_id(entry_id(attachment.session, slot)))
-        return {
-            "compare": [self._attached(attachment), created_at(entry, token)],
-            "success": [put(delay, encode_entry(record), lease)],
-        }
-
     def _delete_entry(self, proposal: DeleteEntry) -> Parts:
-        attachment, name, slot, token, delayed = proposal
+        attachment, name, slot, token = proposal
         entry = self._keys.entry(name, attachment.session, slot)
-        right = [created_at(entry, token)] if token is not None else []
-        gone = [delete(entry)]
-        if delayed:
-            gone.append(delete(self._keys.entry_at(name, delay_id(entry_id(attachment.session, slot)))))
-        return {"compare": [self._attached(attachment), *right], "success": gone}
+        return {"compare": [self._attached(attachment), created_at(entry, token)], "success": [delete(entry)]}
 
     def _evict(self, proposal: Evict) -> Parts:
         name, key, token, eviction, lease = proposal
@@ -210,7 +193,6 @@ class Transactions:
                 PutEntry(attachment, name, slot)
                 | DeleteEntry(attachment, name, slot)
                 | RewriteEntry(attachment, name, slot)
-                | PutDelay(attachment, name, slot)
             ):
                 return [read(keys.session(attachment.session)), read(keys.entry(name, attachment.session, slot))]
             case PutEntries(attachment, parts):
@@ -257,8 +239,6 @@ def outcome(proposal: Proposal, answer: Any, revision: int) -> Outcome | None:
 def _success(proposal: Proposal, answer: Any) -> Verdict:
     if isinstance(proposal, PutEntry):
         return Verdict.QUEUED if answer.responses[0].response_range.count else Verdict.GRANTED
-    if isinstance(proposal, DeleteEntry) and proposal.token is None:  # with a token the compares have said it all
-        return Verdict.DELETED if answer.responses[0].response_delete_range.deleted else Verdict.ABSENT
     return _SUCCESS[type(proposal)]
 
 
@@ -266,7 +246,6 @@ _SUCCESS: Mapping[type[Any], Verdict] = {
     PutEntries: Verdict.QUEUED,
     DeleteEntry: Verdict.DELETED,
     RewriteEntry: Verdict.WRITTEN,
-    PutDelay: Verdict.WRITTEN,
     Evict: Verdict.DELETED,
     EvictSession: Verdict.DELETED,
     CreateSession: Verdict.WRITTEN,
@@ -286,7 +265,7 @@ def _failure(proposal: Proposal, answer: Any, revision: int) -> Outcome:
             if not entries:  # a try, and somebody else's entry is there
                 return Outcome(Verdict.WOULD_BLOCK, revision)
             return Outcome(Verdict.EXISTS, max(entry.create_revision for entry in entries))
-        case DeleteEntry(attachment) | PutDelay(attachment):
+        case DeleteEntry(attachment):
             return Outcome(Verdict.ABSENT if _is_attached(attachment, first) else Verdict.REFUSED, revision)
         case RewriteEntry(attachment, _, _, token, _, record):
             if not _is_attached(attachment, first):

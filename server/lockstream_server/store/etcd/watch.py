@@ -60,8 +60,8 @@ class CompactedError(Exception):
 def decode_put(keys: Keys, kv: Any) -> EntryPut | SessionPut | EvictionPut | None:
     """What a written key means; None if nothing to us. A damaged entry is a foreign one: it still excludes."""
     match keys.parse(kv.key):
-        case EntryKey(name, key, session, is_delay):
-            record = decode_entry(kv.value) if session is not None or is_delay else None
+        case EntryKey(name, key, session):
+            record = decode_entry(kv.value) if session is not None else None
             if record is None:
                 return EntryPut(name, key, None, FOREIGN, kv.create_revision)
             return EntryPut(name, key, session, record, kv.create_revision)
