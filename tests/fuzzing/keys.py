@@ -38,7 +38,9 @@ TERMS = st.sampled_from(
         Terms(asks_yield=True),
     )
 )
-ENTRIES = st.builds(EntryRecord, st.integers(1, 3), st.sampled_from(Mode), st.just("owner"), st.just(1.5), TERMS)
+ENTRIES = st.builds(
+    EntryRecord, st.integers(1, 3), st.sampled_from(Mode), st.just("owner"), st.just(1.5), TERMS, st.just(10)
+)
 RECORDS = st.builds(
     SessionRecord,
     client_name=st.just("worker"),

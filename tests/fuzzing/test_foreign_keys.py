@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 import lockstream.sync
 from lockstream_server.store.keys import range_end
 from tests.fuzzing.keys import WRITES, Write
-from tests.fuzzing.site import PREFIX, Site, bystanders
+from tests.fuzzing.site import PREFIX, PROMPT, Site, bystanders
+from tests.support.processes import wait_until
 
 WRITES_AT_LEAST = 300
 
@@ -25,13 +26,19 @@ def clean(site: Site) -> Iterator[Site]:
 
 def look(client: lockstream.sync.Client) -> int:
     """Ask for everything that can be asked for; how much of it there is."""
-    locks = client.list_locks()
+    locks: list[lockstream.LockView] = []
+
+    def agrees() -> bool:
+        locks[:] = client.list_locks()
+        with client.watch_locks(prefix="") as watch:
+            snapshot = next(iter(watch))
+        assert isinstance(snapshot, lockstream.LocksSnapshot)
+        return {lock.name for lock in snapshot.locks} == {lock.name for lock in locks}
+
+    # In between a server may free what is written as an entry of a session that is over.
+    wait_until(agrees, timeout=PROMPT, what="a list and a watch show the same")
     for lock in locks:
         assert client.get_lock(lock.name, linearizable=True).name == lock.name
-    with client.watch_locks(prefix="") as watch:
-        snapshot = next(iter(watch))
-    assert isinstance(snapshot, lockstream.LocksSnapshot)
-    assert {lock.name for lock in snapshot.locks} == {lock.name for lock in locks}
     return len(locks) + len(client.list_sessions()) + len(client.list_evictions())
 
 
