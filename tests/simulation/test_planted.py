@@ -194,12 +194,12 @@ def session_that_ends_without_its_guard(patch: Patch) -> None:
             proposal = DeleteSession(Attachment(known.session, known.attached_at))
         return apply(self, proposal)
 
-    def at_once(self: Orphans, session: int, proven: float | None = None) -> None:
+    def at_once(self: Orphans, session: int, *proven: Any, **evicted: Any) -> None:
         live = self._table.sessions.get(session)
         if live is not None and session in self._endings:
             known = self._endings[session]
             self._endings[session] = [ending._replace(attached_at=live.attached_at) for ending in known]
-        ended(self, session, proven)
+        ended(self, session, *proven, **evicted)
 
     patch.setattr(MemoryStore, "_apply", unguarded)
     patch.setattr(Orphans, "ended", at_once)

@@ -73,7 +73,8 @@ class Dispatch:
         lease, eviction = effect
         self._host.clients.ended(lease)
         session = self._sessions.get(lease)
-        self._host.orphans.ended(lease, session.proven if session is not None else None)
+        proven = session.proven if session is not None else None
+        self._host.orphans.ended(lease, proven, evicted=eviction is not None)
         if session is not None:
             session.expired(eviction)
 

@@ -28,6 +28,8 @@ class _Ending(NamedTuple):
 
     attached_at: int
     """The revision of the record that is to go."""
+    evicts: bool
+    """Whether that is somebody else's wish. It does not count when the session has ended by itself just before."""
     lost: bool
     freed: "asyncio.Future[None]"
     """Done when everything has gone that goes at once."""
@@ -55,13 +57,14 @@ class Orphans:
         If it is `lost` to its client, lock delays begin. Returns the verdict on the deletion of the record once
         everything is gone that goes at once.
         """
-        ending = _Ending(attached_at, lost, asyncio.get_running_loop().create_future())
+        evicts = isinstance(deletion, EvictSession)
+        ending = _Ending(attached_at, evicts, lost, asyncio.get_running_loop().create_future())
         self._endings.setdefault(session, []).append(ending)
         if self._is_over(session, attached_at):
             self.ended(session)
         verdict = (await outcome_of(self._store, deletion)).verdict
         # An earlier attempt may have done it: then the fold shows, if it has not yet, that a session of ours is over.
-        if verdict is Verdict.DELETED or (verdict is Verdict.ABSENT and isinstance(deletion, DeleteSession)):
+        if verdict is Verdict.DELETED or (verdict is Verdict.ABSENT and not evicts):
             await ending.freed
         elif ending in self._endings.get(session, ()):
             self._endings[session].remove(ending)
@@ -69,14 +72,16 @@ class Orphans:
                 del self._endings[session]
         return verdict
 
-    def ended(self, session: int, proven: float | None = None) -> None:
-        """The fold shows that a session is over.
+    def ended(self, session: int, proven: float | None = None, *, evicted: bool = False) -> None:
+        """The fold shows that a session is over, and whether it was evicted.
 
         `proven` are the seconds for which its client may believe in what it has, if this server knows.
         """
         endings = self._endings.pop(session, [])
         live = self._table.sessions.get(session)
-        if live is not None and live.attached_at in [ending.attached_at for ending in endings]:
+        if live is not None and any(
+            ending.attached_at == live.attached_at and (evicted or not ending.evicts) for ending in endings
+        ):
             self._free(live, endings)
             return
         for ending in endings:  # nothing is left, or it was attached elsewhere since
