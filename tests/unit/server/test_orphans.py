@@ -5,12 +5,14 @@ from itertools import count
 
 import pytest
 
+from lockstream_server.core.errors import LockError
 from lockstream_server.core.messages import Acquire, Close
 from lockstream_server.core.model import Mode, Terms
 from lockstream_server.core.table import Table
 from lockstream_server.sessions.host import Bounds, Host
 from lockstream_server.sessions.operator import Operator
 from lockstream_server.sessions.registry import Registry
+from lockstream_server.store.port import EvictSession
 from tests.support.controlled_store import ControlledStore
 from tests.support.players import TTL, Stream, World
 
@@ -100,6 +102,22 @@ def test_an_operator_who_ends_a_session_does_not_wait_for_the_delays(world: Worl
     world.do(lambda: world.spawn(end_session()))
     assert freed_after(world) == [about(0), about(DELAY)]
     assert done == [about(began)]
+
+
+def test_an_operator_whose_wish_comes_too_late_frees_nothing_early(world: World, client: Stream) -> None:
+    """The session has ended by itself meanwhile, and its client can believe in what it holds."""
+    operator = Operator(world.registries[1].host, "it is in the way", "ada")
+
+    async def end_session() -> None:
+        with pytest.raises(LockError, match="there is no session"):
+            await operator.end_session(client.session)
+
+    world.do(lambda: world.spawn(end_session()))
+    world.loop.advance(STEP)
+    assert [type(sent.proposal) for sent in world.stores[1].sent] == [EvictSession]
+    world.do(world.truth.revoke_lease, client.session)
+    proven = world.registries[0].sessions[client.session].proven
+    assert freed_after(world) == [about(proven), about(proven + DELAY)]
 
 
 def test_what_is_broken_by_an_operator_has_no_delay_any_more(world: World, client: Stream) -> None:
