@@ -16,16 +16,22 @@ from lockstream_server.core.messages import Acquire
 from lockstream_server.core.model import Mode
 from lockstream_server.sessions.orphans import Orphans
 from tests.robustness.scenarios.as_it_was import as_it_was
-from tests.robustness.scenarios.small_world import small_world
-from tests.support.players import TTL
+from tests.robustness.scenarios.small_world import SmallWorld, small_world
+from tests.support.players import TTL, Stream
+
+
+def one_holds_and_one_waits(world: SmallWorld) -> tuple[Stream, Stream]:
+    """Each at a server of its own."""
+    holder, waiter = world.client(server=0), world.client(server=1)
+    for client in (holder, waiter):
+        world.do(client.ask, Acquire(1, "a", Mode.EXCLUSIVE, "", None))
+        world.quiesce()
+    return holder, waiter
 
 
 def test_nobody_is_granted_what_another_has_proof_of() -> None:
     with small_world(servers=2) as world:
-        holder, waiter = world.client(server=0), world.client(server=1)
-        for client in (holder, waiter):
-            world.do(client.ask, Acquire(1, "a", Mode.EXCLUSIVE, "", None))
-            world.quiesce()
+        holder, waiter = one_holds_and_one_waits(world)
         assert ({*holder.held}, waiter.queued) == ({1}, {1})
         world.stores[0].hold_confirms = True  # and what else etcd has to say to the holder's server
         world.do(world.truth.revoke_lease, holder.session)
@@ -39,10 +45,7 @@ def test_nobody_is_granted_what_another_has_proof_of() -> None:
 
 def test_who_knows_how_long_the_proof_lasts_waits_no_longer() -> None:
     with small_world(servers=2) as world:
-        holder, waiter = world.client(server=0), world.client(server=1)
-        for client in (holder, waiter):
-            world.do(client.ask, Acquire(1, "a", Mode.EXCLUSIVE, "", None))
-            world.quiesce()
+        holder, waiter = one_holds_and_one_waits(world)
         world.stores[0].hold_confirms = True
         world.pass_time(TTL * 0.9)
         assert {*holder.held} == {1}
