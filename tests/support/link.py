@@ -6,7 +6,7 @@ none from some point on, but never with a gap. That is why a connection which lo
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -111,6 +111,13 @@ class Link:
         for connection in [*self.connections]:
             connection.abort()
 
+    async def close(self) -> None:
+        """Break all connections; no socket of theirs is open when this returns."""
+        dialling = [connection.dialling for connection in self.connections]
+        self.break_connections()
+        await asyncio.gather(*dialling, return_exceptions=True)
+        await asyncio.sleep(0)  # a transport closes its socket in the loop's next round
+
     def heal(self) -> None:
         """Pass everything on again, what was held back in between included."""
         self._refusals = 0
@@ -135,11 +142,12 @@ class Connection:
         self.client.other, self.server.other = self.server, self.client
         transport.set_protocol(self.client)
         self.client.connection_made(transport)
-        self._dialling = asyncio.ensure_future(self._dial())
+        self.dialling = asyncio.ensure_future(self._dial())
+        """Done once there is a connection to the server, or will be none."""
 
     def abort(self) -> None:
         """Break it, with whatever was not delivered."""
-        self._dialling.cancel()
+        self.dialling.cancel()
         for end in (self.client, self.server):
             end.abort()
         self._link.connections.discard(self)
@@ -277,3 +285,19 @@ class Door(asyncio.Protocol):
             transport.abort()
         else:
             link.accept(transport)
+
+
+async def stop_listening(listeners: Iterable[asyncio.Server]) -> None:
+    """Close them; whatever connection they had accepted has come to its protocol, such as a `Door`, when this returns.
+
+    An `asyncio.Server` forgets a connection that it has accepted when it is closed before the event loop has made the
+    connection's transport, a round later, and one more round passes until the protocol is told.
+    """
+    loop = asyncio.get_running_loop()
+    for listener in listeners:
+        for listening in listener.sockets:
+            loop.remove_reader(listening)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    for listener in listeners:
+        listener.close()

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Self
 
-from tests.support.link import HELD, Door, Link
+from tests.support.link import HELD, Door, Link, stop_listening
 from tests.support.processes import LOOPBACK
 
 
@@ -21,8 +21,8 @@ class Proxy(Link):
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._listener.close()
-        await self.cut()
+        await stop_listening([self._listener])
+        await self.close()
 
     def mute(self) -> None:
         """From now on nothing that the server says arrives; what clients say still does."""

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Self
 
-from tests.support.link import Door, Impairment, Link, Way
+from tests.support.link import Door, Impairment, Link, Way, stop_listening
 from tests.support.processes import LOOPBACK, free_port
 
 
@@ -28,14 +28,11 @@ class Network:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        for listener in self._listeners:
-            listener.close()
-        for link in self._links.values():
-            link.break_connections()
+        await stop_listening(self._listeners)
         for task in self._looking:
             task.cancel()
         await asyncio.gather(*self._looking, return_exceptions=True)
-        await asyncio.sleep(0)  # a transport closes its socket in the loop's next round
+        await asyncio.gather(*(link.close() for link in self._links.values()))
 
     async def connect(self, dialling: str, dialled: str, port: int) -> str:
         """Lay a link to the server at `port`, and return `host:port` to dial instead."""

@@ -1,12 +1,15 @@
 """What the network of the tests does to connections, and what it must not."""
 
 import asyncio
+import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from tests.support.link import DROPPED, HELD, Impairment
+from tests.support.link import DROPPED, HELD, Impairment, stop_listening
 from tests.support.processes import LOOPBACK
 from tests.support.proxy import Proxy
 from tests.support.waiting import eventually
@@ -77,7 +80,7 @@ async def proxy(echo: Echo) -> AsyncIterator[Proxy]:
     listener = await asyncio.start_server(echo.serve, LOOPBACK, 0)
     async with Proxy(listener.sockets[0].getsockname()[1]) as proxy:
         yield proxy
-    listener.close()
+    await stop_listening([listener])
     await eventually(lambda: echo.begun == echo.ended, "no connection is left over")
 
 
@@ -212,3 +215,20 @@ async def test_a_server_that_is_away_is_for_the_client_to_find_out(dial: Dial) -
     async with Proxy(1) as away:
         await (await dial(away.target)).is_cut_off()
         assert not away.connections
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts its own file descriptors")
+@pytest.mark.parametrize("rounds", range(6))
+async def test_a_connection_that_comes_at_the_very_end_is_closed_too(rounds: int) -> None:
+    """However many rounds of the event loop it has been through by then."""
+    before = open_files()
+    with socket.create_server((LOOPBACK, 0)) as server, socket.socket() as client:
+        async with Proxy(server.getsockname()[1]) as proxy:
+            client.connect((LOOPBACK, int(proxy.target.rpartition(":")[2])))
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+    assert open_files() == before
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
