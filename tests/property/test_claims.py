@@ -27,8 +27,8 @@ from lockstream_server.core.messages import (
     Upgrade,
 )
 from lockstream_server.core.model import PLAIN, Mode, Terms
-from lockstream_server.sessions.host import RETRY_SECONDS
 from lockstream_server.sessions.operator import Operator
+from lockstream_server.sessions.outcomes import RETRY_SECONDS
 from lockstream_server.sessions.session import RENEWALS_PER_TTL
 from lockstream_server.store.port import CreateSession, DeleteEntry, DeleteSession, Verdict
 from tests.support.controlled_store import ControlledStore, Sent

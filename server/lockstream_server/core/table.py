@@ -1,8 +1,8 @@
 """The lock table: etcd's history folded into who holds and who waits.
 
-The unit of folding is a whole revision, because the cause of a loss is read from all of it: a lease that ends takes
-its session record and its entries with it in one revision. Folding a revision changes the table and returns the
-effects, in order; nothing else changes the table. Two tables that folded the same revisions are equal.
+The unit of folding is a whole revision, because the cause of a loss is read from all of it: who evicts an entry or a
+session deletes it and records why in one revision. Folding a revision changes the table and returns the effects, in
+order; nothing else changes the table. Two tables that folded the same revisions are equal.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

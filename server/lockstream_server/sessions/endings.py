@@ -14,8 +14,9 @@ from lockstream_server.core.model import Entry, EvictionRecord
 from lockstream_server.sessions import refusals
 from lockstream_server.sessions.claim import Claim, State
 from lockstream_server.sessions.claim_book import ClaimBook
-from lockstream_server.sessions.host import RETRY_SECONDS, Host
+from lockstream_server.sessions.host import Host
 from lockstream_server.sessions.outbox import Outbox
+from lockstream_server.sessions.outcomes import RETRY_SECONDS
 from lockstream_server.store.keys import slot_of
 from lockstream_server.store.port import Attachment, DeleteEntry, Outcome, Part, Verdict
 

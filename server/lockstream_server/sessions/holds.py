@@ -11,8 +11,9 @@ from lockstream_server.core.messages import Downgraded, ValueSet, YieldAsked, Yi
 from lockstream_server.core.model import EntryRecord, EvictionKind, EvictionRecord, Mode
 from lockstream_server.sessions import evictions
 from lockstream_server.sessions.claim import Claim, State
-from lockstream_server.sessions.host import RETRY_SECONDS, Background, Host
+from lockstream_server.sessions.host import Background, Host
 from lockstream_server.sessions.outbox import Outbox
+from lockstream_server.sessions.outcomes import RETRY_SECONDS
 from lockstream_server.sessions.rewrites import Rewrites
 from lockstream_server.store.keys import entry_id
 from lockstream_server.store.port import Attachment

@@ -14,9 +14,6 @@ from lockstream_server.sessions.witness import Witness
 from lockstream_server.store.port import Store
 from lockstream_server.telemetry import Counters
 
-RETRY_SECONDS = 1.0
-"""Until what etcd did not take is tried again, where it has to be."""
-
 Background = Callable[[Coroutine[Any, Any, None]], None]
 """Runs the few steps that have to wait for the store."""
 

@@ -16,11 +16,8 @@ from typing import NamedTuple
 
 from lockstream_server.core.model import Entry
 from lockstream_server.core.table import LiveSession, Table
-from lockstream_server.sessions.outcomes import outcome_of
+from lockstream_server.sessions.outcomes import RETRY_SECONDS, outcome_of
 from lockstream_server.store.port import DeleteSession, Evict, EvictSession, Store, Verdict
-
-RETRY_SECONDS = 1.0
-"""Until a deletion that etcd did not take is tried again."""
 
 
 class _Ending(NamedTuple):

@@ -6,6 +6,9 @@ from typing import TypeVar
 
 from lockstream_server.store.port import Outcome, Proposal, Store
 
+RETRY_SECONDS = 1.0
+"""Until what etcd did not take is tried again, where it has to be."""
+
 T = TypeVar("T")
 
 

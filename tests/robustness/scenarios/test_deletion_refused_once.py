@@ -19,7 +19,7 @@ from lockstream_server.core.model import Entry, Mode, Terms
 from lockstream_server.sessions import refusals
 from lockstream_server.sessions.claim import Claim, State
 from lockstream_server.sessions.endings import Endings
-from lockstream_server.sessions.host import RETRY_SECONDS
+from lockstream_server.sessions.outcomes import RETRY_SECONDS
 from lockstream_server.store.port import DeleteEntry, Outcome, Part, PutEntry, Verdict
 from tests.robustness.scenarios.as_it_was import as_it_was
 from tests.robustness.scenarios.small_world import small_world

@@ -1,21 +1,12 @@
 """A server that stops: whoever is just beginning there is asked to leave as well."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from lockstream_server.core.messages import Draining, Open, Resume
 from tests.support.players import TTL, Stream, World
 
+SERVERS = 2
 PATIENCE = 10.0
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    """Two servers, in virtual time."""
-    world = World(2)
-    yield world
-    world.close()
 
 
 def drain(world: World) -> float:

@@ -1,23 +1,11 @@
 """Requests to one claim while the store is slow: only so many wait, and each is answered."""
 
-from collections.abc import Iterator
-
-import pytest
-
 from lockstream_server.core.messages import Acquire, Cancel, Release, Request, RequestYield, SetValue
 from lockstream_server.core.model import Mode
 from lockstream_server.sessions.claim import REQUESTS_PER_CLAIM
 from tests.support.players import Stream, World
 
 MORE = 10
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    """One server, in virtual time."""
-    world = World(1)
-    yield world
-    world.close()
 
 
 def flood(world: World, stream: Stream, request: Request) -> None:

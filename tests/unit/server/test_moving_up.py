@@ -1,6 +1,6 @@
 """Telling waiters that they moved up: true, and cheap however many wait."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -11,14 +11,6 @@ from tests.support.players import Stream, World
 
 WAITERS = 300
 PARTS = [AcquirePart(name, Mode.EXCLUSIVE, Terms(parts=2)) for name in ("a", "b")]
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    """One server, in virtual time."""
-    world = World(1)
-    yield world
-    world.close()
 
 
 def opened(world: World, number: int) -> Sequence[Stream]:

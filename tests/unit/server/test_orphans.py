@@ -1,6 +1,6 @@
 """When what a session leaves behind is freed: by how it ended, and whether it held with a lock delay."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import count
 
 import pytest
@@ -11,22 +11,16 @@ from lockstream_server.core.model import Mode, Terms
 from lockstream_server.core.table import Table
 from lockstream_server.sessions.host import Bounds, Host
 from lockstream_server.sessions.operator import Operator
+from lockstream_server.sessions.outcomes import RETRY_SECONDS
 from lockstream_server.sessions.registry import Registry
-from lockstream_server.store.port import EvictSession
+from lockstream_server.store.port import Evict, EvictSession, Verdict
 from tests.support.controlled_store import ControlledStore
 from tests.support.players import TTL, Stream, World
 
+SERVERS = 2
 DELAY = 20.0
 STEP = 0.1
 """Seconds between two looks."""
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    """Two servers, in virtual time."""
-    world = World(2)
-    yield world
-    world.close()
 
 
 @pytest.fixture
@@ -173,6 +167,27 @@ def test_the_others_free_what_a_server_has_left_undone(world: World, client: Str
     assert (taken(world, "plain"), taken(world, "delayed")) == (False, True)
     world.do(world.registries[0].close)
     assert freed_after(world) == [about(0), about(TTL + DELAY - 0.5)]
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.NO_SPACE])
+def test_a_deletion_that_etcd_refuses_is_tried_again(world: World, client: Stream, verdict: Verdict) -> None:
+    """No other server does it: of two, the second was stopped."""
+    world.do(world.registries[1].close)
+    store = world.stores[0]
+    world.do(client.ask, Close())
+    refused = 0
+    while refused < 3:
+        world.loop.advance(STEP)
+        for sent in store.uncommitted():
+            refuses = isinstance(sent.proposal, Evict) and sent.proposal.name == "plain"
+            world.do(store.turn_down, sent, verdict) if refuses else world.do(store.commit, sent)
+            refused += refuses
+            world.do(store.tell, sent)
+        while store.held_back:
+            world.do(store.feed)
+    assert (client.state, taken(world, "plain"), taken(world, "delayed")) == ("closes", True, False)
+    assert freed_after(world, ["plain"]) == [about(RETRY_SECONDS)]
+    assert client.state == "over"
 
 
 def test_nothing_is_kept_of_what_is_freed(world: World, client: Stream) -> None:

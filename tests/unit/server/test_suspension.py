@@ -1,7 +1,5 @@
 """A server whose machine was suspended proves no lease that ended meanwhile."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from lockstream_server.core.messages import Acquire, Release
@@ -15,13 +13,6 @@ from tests.support.suspension import Machine
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(monkeypatch)
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = World(1)
-    yield world
-    world.close()
 
 
 def attached(world: World) -> tuple[Stream, Session]:
