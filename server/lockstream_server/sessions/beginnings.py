@@ -16,6 +16,7 @@ from lockstream_server.core.model import SessionRecord, session_text
 from lockstream_server.core.session import LeaseProof
 from lockstream_server.sessions import evictions, refusals
 from lockstream_server.sessions.host import Background, Host
+from lockstream_server.sessions.keeping import Keeping
 from lockstream_server.sessions.outbox import Outbox
 from lockstream_server.sessions.outcomes import outcome_of, settling
 from lockstream_server.sessions.session import Session
@@ -59,10 +60,11 @@ class Beginnings:
 
     async def resume(self, request: int, asked: Resume, outbox: Outbox) -> Session:
         """Take up a session and send its greeting. Raises LockError."""
-        if self._turns.locked():
-            await self._keep_while_waiting(asked)
-        async with self._turns:
-            return await self._resume(request, asked, outbox)
+        with Keeping(self._host.store, asked.session) as keeping:
+            if self._turns.locked():
+                await self._keep_while_waiting(asked, keeping)
+            async with self._turns:
+                return await self._resume(request, asked, outbox, keeping)
 
     async def _open(self, request: int, asked: Open, outbox: Outbox) -> Session:
         self._check_accepting()
@@ -109,15 +111,16 @@ class Beginnings:
         self._verify(session)
         return session
 
-    async def _resume(self, request: int, asked: Resume, outbox: Outbox) -> Session:
+    async def _resume(self, request: int, asked: Resume, outbox: Outbox, keeping: Keeping) -> Session:
         self._check_accepting()
         try:
             async with asyncio.timeout(self._host.bounds.store_timeout):
                 recorded = self._known(asked.session) or await self._read(asked.session)
                 _check_token(asked, recorded)
-                clock = Clock(asyncio.get_running_loop())
-                sent_at = clock.time()
-                await self._renew(asked.session)
+                keeping.begin(recorded.record.ttl)
+                proof = await keeping.proof()
+                if proof is None:
+                    raise _expired(asked.session)
                 record, attachment = await self._take_over(asked, recorded)
                 await self._folded(attachment.revision)
         except TimeoutError:
@@ -128,7 +131,7 @@ class Beginnings:
         before = self._sessions.get(asked.session)
         if before is not None:
             before.superseded()
-        session = self._attach(attachment, record, LeaseProof(record.ttl, sent_at), clock, outbox)
+        session = self._attach(attachment, record, proof, keeping.clock, outbox)
         session.greet(request, "", [*live.entries.values()], evictions.of_session(self._host.table, asked.session))
         self._host.counters.resumed += 1
         self._verify(session)
@@ -148,11 +151,8 @@ class Beginnings:
             raise invalid("ttl", f"must not be more than {bounds.max_ttl:g} s")
         return math.ceil(max(ttl, bounds.min_ttl))
 
-    async def _keep_while_waiting(self, asked: Resume) -> None:
-        """Renew the lease of a session whose turn may come too late: a server that comes back has thousands to take up.
-
-        Raises LockError.
-        """
+    async def _keep_while_waiting(self, asked: Resume, keeping: Keeping) -> None:
+        """Keep the lease of a session whose turn may come too late. Raises LockError."""
         try:
             async with asyncio.timeout(self._host.bounds.store_timeout):
                 await self._folded(1)  # a server that has just started knows nobody
@@ -161,7 +161,7 @@ class Beginnings:
         known = self._known(asked.session)
         if known is not None:
             _check_token(asked, known)
-            self._host.store.renew_lease(asked.session, lambda _: None)
+            keeping.begin(known.record.ttl)
 
     def _known(self, session: int) -> Recorded | None:
         """The record as the table has it. There may be a newer one, so whoever relies on it compares its revision."""
@@ -178,12 +178,6 @@ class Beginnings:
         """What to tell a client whose session somebody ended while it was away."""
         record = self._host.table.evictions.get(session_text(session))
         return refusals.session_ended(record) if record is not None else None
-
-    async def _renew(self, session: int) -> None:
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._host.store.renew_lease(session, settling(answer))
-        if not await answer:
-            raise _expired(session)
 
     async def _take_over(self, asked: Resume, recorded: Recorded) -> tuple[SessionRecord, Attachment]:
         """Write the record anew, as often as somebody else does so in between: the later resume wins."""
