@@ -27,8 +27,6 @@ from lockstream_server.store.port import (
     Settle,
 )
 
-EntryId = tuple[str, int, int]
-
 _ONE_ENTRY = (PutEntry, DeleteEntry, RewriteEntry)
 
 

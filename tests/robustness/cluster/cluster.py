@@ -38,7 +38,6 @@ class Cluster:
         client_links: links of clients to each server.
         direct: servers reach members past the network, which then cannot part them, and costs less processor time.
         directory: where data and logs go; None means a temporary folder, deleted on exit.
-        etcd_args: further flags of every `etcd`.
         server_args: further flags of every `lockstreamd`.
     """
 
@@ -51,7 +50,6 @@ class Cluster:
         client_links: int = 1,
         direct: bool = False,
         directory: Path | None = None,
-        etcd_args: Sequence[str] = (),
         server_args: Sequence[str] = (),
     ) -> None:
         self.etcd = etcd or newest_etcd()
@@ -65,7 +63,6 @@ class Cluster:
         self._server_names = [f"server-{number}" for number in range(servers)]
         self._direct = direct
         self._directory = directory
-        self._etcd_args = tuple(etcd_args)
         self._server_args = tuple(server_args)
         self._stack = AsyncExitStack()
 
@@ -163,7 +160,7 @@ class Cluster:
         members = []
         for name in names:
             folder = _new_folder(directory, name)
-            members.append(self._own(Member(name, self.etcd, folder, ports[name], peers, self._etcd_args)))
+            members.append(self._own(Member(name, self.etcd, folder, ports[name], peers)))
         return tuple(members)
 
     async def _lay_server(self, name: str, directory: Path) -> LockServer:

@@ -1,6 +1,5 @@
 """One etcd member of the cluster."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -20,7 +19,6 @@ class Member(Node):
         directory: where its data and its log go.
         peer_port: where it listens for its peers, which do not dial it there but at its place in `peers`.
         peers: the peer address of every member, its own included, by name.
-        extra_args: further flags of `etcd`.
     """
 
     def __init__(
@@ -30,7 +28,6 @@ class Member(Node):
         directory: Path,
         peer_port: int,
         peers: dict[str, str],
-        extra_args: Sequence[str] = (),
     ) -> None:
         own_peer_address = f"http://{peers[name]}"
         self.etcd = EtcdProcess(
@@ -41,7 +38,6 @@ class Member(Node):
                 f"--listen-peer-urls=http://127.0.0.1:{peer_port}",
                 f"--initial-advertise-peer-urls={own_peer_address}",
                 f"--initial-cluster={','.join(f'{each}=http://{address}' for each, address in peers.items())}",
-                *extra_args,
             ],
         )
         super().__init__(name, self.etcd.process)

@@ -17,8 +17,6 @@ Call: TypeAlias = Callable[[lockstream.Client, Any], Awaitable[object]]
 
 NO_TEXT = "\udcff"
 """What Python makes of a byte of a command line that is no UTF-8."""
-TOO_LARGE = 2**64
-
 
 TEXTS: dict[str, Call] = {
     "get_lock": lambda client, text: client.get_lock(text),

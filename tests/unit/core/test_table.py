@@ -91,7 +91,7 @@ def test_entries_of_one_revision_are_ordered_by_their_keys() -> None:
     assert then(table, put("a", 2, 1), put("a", 1, 1)) == ["granted a/1", "queued a/2"]
 
 
-def test_an_ending_lease_is_one_cause_for_everything() -> None:
+def test_a_session_that_goes_with_its_entries_is_one_cause_for_all() -> None:
     table = folded([opened(1, 1)], [put("a", 1, 2)], [put("b", 1, 3, slot=1)], [put("a", 2, 4)])
     assert then(table, delete("a", 1), delete("b", 1, 1), ended(1)) == [
         "ended 1",
