@@ -164,7 +164,7 @@ class Settings:
     max_entries_per_session: int = option(
         1_000,
         _BOUNDS,
-        "locks one session holds or waits for; more are refused (etcd ends a lease in one transaction over its keys)",
+        "locks that one session holds or waits for; more are refused",
         unit="entries",
         at_least=1,
         at_most=10_000,

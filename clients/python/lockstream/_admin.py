@@ -60,7 +60,7 @@ class Admin:
         return [eviction_view(eviction) for eviction in response.evictions]
 
     async def end_session(self, session_id: str, *, reason: str, actor: str) -> EvictionView:
-        """End a session: everything it holds and every queue place is free, and its client is told.
+        """End a session, and tell its client: every queue place is free, and all that it holds without a lock delay.
 
         Raises:
             SessionExpired: there is no such session; also when an attempt before, whose answer was lost on the way,

@@ -76,7 +76,7 @@ class InvalidArgument(LockstreamError, ValueError):
 
 
 class WrongState(LockstreamError):
-    """The call does not fit the state of the session: it is closed already, or not open yet."""
+    """The call does not fit the state of the session, such as one that is closed already, or of the lock."""
 
     reason = ErrorReason.WRONG_STATE
 
@@ -160,7 +160,7 @@ class SlowConsumer(LockstreamError):
 
 
 class StoreUnavailable(LockstreamError):
-    """The server could not reach etcd in time."""
+    """The server could not reach etcd in time, or etcd is out of space."""
 
     reason = ErrorReason.STORE_UNAVAILABLE
     retryable = True

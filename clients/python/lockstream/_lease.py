@@ -81,8 +81,8 @@ class Lease:
     async def close(self) -> None:
         """End the session: every lock and queue place is free on return.
 
-        When no server can do that within 3 seconds, which is logged, they are free after the TTL. It goes on when
-        whoever waits for it is cancelled. A second close is WrongState.
+        When no server can do that within 3 seconds, which is logged, they are free after the grace, or two TTLs if the
+        session's server is lost. It goes on when whoever waits for it is cancelled. A second close is WrongState.
         """
         await self._keeper.close()
 

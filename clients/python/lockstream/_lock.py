@@ -47,13 +47,13 @@ class Loss:
 
     @property
     def detail(self) -> str:
-        """For FORCE_RELEASED the reason which the operator stated, else empty."""
+        """For FORCE_RELEASED the reason which the operator stated, for MAX_HOLD_EXCEEDED the server's; else empty."""
         notice = self._notice
         return "" if notice is None else notice.detail
 
     @property
     def actor(self) -> str:
-        """For FORCE_RELEASED who the operator said to be, else empty."""
+        """For FORCE_RELEASED who the operator said to be, for MAX_HOLD_EXCEEDED the server; else empty."""
         notice = self._notice
         return "" if notice is None else notice.actor
 

@@ -20,7 +20,7 @@ class Portal:
     """Runs coroutines on a background thread's event loop.
 
     The thread is a daemon: a program that forgets to close still ends, and the server frees its
-    locks after the TTL.
+    locks after the grace.
     """
 
     def __init__(self) -> None:

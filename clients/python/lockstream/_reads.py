@@ -56,7 +56,7 @@ class Reads:
 
         Args:
             prefix: only names that begin with this.
-            held: only locks that somebody holds, or that a lock delay keeps taken.
+            held: only locks that somebody holds, or that a session which is over keeps taken.
             contended: only locks for which somebody waits.
             session_id: only locks that this session holds or awaits.
         """

@@ -59,6 +59,6 @@ class LossNotice(NamedTuple):
 
     reason: LossReason
     detail: str = ""
-    """For FORCE_RELEASED: the reason which the operator stated."""
+    """For FORCE_RELEASED: the reason which the operator stated. For MAX_HOLD_EXCEEDED: the server's."""
     actor: str = ""
-    """For FORCE_RELEASED: who the operator said to be."""
+    """For FORCE_RELEASED: who the operator said to be. For MAX_HOLD_EXCEEDED: the server."""

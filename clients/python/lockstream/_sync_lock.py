@@ -27,12 +27,12 @@ class Loss:
 
     @property
     def detail(self) -> str:
-        """For FORCE_RELEASED the reason which the operator stated, else empty."""
+        """For FORCE_RELEASED the reason which the operator stated, for MAX_HOLD_EXCEEDED the server's; else empty."""
         return self._loss.detail
 
     @property
     def actor(self) -> str:
-        """For FORCE_RELEASED who the operator said to be, else empty."""
+        """For FORCE_RELEASED who the operator said to be, for MAX_HOLD_EXCEEDED the server; else empty."""
         return self._loss.actor
 
     @property

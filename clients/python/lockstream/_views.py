@@ -133,14 +133,14 @@ class EvictionView:
     """The record of a hold, or a session, that was ended by somebody else than its client."""
 
     name: str
-    """The lock. Empty for the record of a session; those of its holds name them."""
+    """The lock. Empty for the record of a session, which stands for all that it held."""
     session_id: str
     acquire_id: int
     """The acquire that was evicted; 0 for a session."""
     token: int
     """The fencing token that counts no longer; 0 for a session."""
     reason: str
-    """Why, in the words of whoever did it, or the name of a `LossReason`."""
+    """Why, in the words of whoever did it."""
     actor: str
     """Who said to have done it; the server for a hold that lasted too long."""
     evicted_at: datetime | None
@@ -153,7 +153,7 @@ class ClaimView:
     acquire_id: int
     name: str
     names: tuple[str, ...]
-    """Every name of it, in the order of the asking; one unless several were asked for at once."""
+    """Every name of it; one unless several were asked for at once."""
     mode: Mode
     owner: str
     state: EntryState

@@ -18,7 +18,7 @@ class EntryPut(NamedTuple):
 
 
 class EntryDeleted(NamedTuple):
-    """An entry's key was deleted, or its lease ended."""
+    """An entry's key was deleted; that of a foreign entry maybe because its lease ended."""
 
     name: str
     key: str
@@ -33,7 +33,7 @@ class SessionPut(NamedTuple):
 
 
 class SessionDeleted(NamedTuple):
-    """A session record was deleted: the session was closed or its lease ended."""
+    """A session record was deleted: a server ended the session, or its lease ended."""
 
     session: int
 

@@ -41,7 +41,8 @@ class LeaseProof:
     """How long the lease is proven, by the monotonic clock of whoever asks.
 
     A renewal proves the lease from the moment it was sent until a TTL later. etcd cannot have received it before it was
-    sent, so the lease ends there no earlier than the proof does here.
+    sent, so the lease ends there no earlier than the proof does here. Should it all the same, by a defect of etcd's or
+    by hand, then what the session has stands at least until the proof is over (`sessions/orphans.py`).
     """
 
     __slots__ = ("ttl", "until")
@@ -57,7 +58,7 @@ class LeaseProof:
         self.until = max(self.until, sent_at + self.ttl)
 
     def remaining(self, now: float) -> float:
-        """Seconds for which the lease is certain to live; 0 when it is not."""
+        """Seconds for which the lease is proven; 0 when it is not."""
         return max(0.0, self.until - now)
 
     @property

@@ -39,7 +39,7 @@ class Claims:
         proven: Callable[[], bool],
         background: Background,
     ) -> None:
-        """`proven` is whether the lease is certain to live now; without that no grant is told."""
+        """`proven` is whether the lease is proven now; without that no grant is told."""
         self._host = host
         self._attachment = attachment
         self._book = ClaimBook(host.table, attachment.session)

@@ -38,7 +38,7 @@ class Waits:
         endings: Endings,
         proven: Callable[[], bool],
     ) -> None:
-        """`proven` is whether the lease is certain to live now; without that no grant is told."""
+        """`proven` is whether the lease is proven now; without that no grant is told."""
         self._host = host
         self._attachment = attachment
         self._outbox = outbox

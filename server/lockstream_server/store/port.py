@@ -1,8 +1,9 @@
 """What a store promises: guarded writes on one side, one ordered history on the other.
 
 A proposal asks for one change. It is guarded by the attachment of its session, so neither a session that ended nor a
-server that was superseded can write anything. A store may repeat a proposal whose outcome it does not know: all
-of them are safe to repeat. The history that a store feeds back is the only thing that changes a lock table.
+server that was superseded can write anything. An eviction is guarded by the entry or the record that it is to end. A
+store may repeat a proposal whose outcome it does not know: all of them are safe to repeat. The history that a store
+feeds back is the only thing that changes a lock table.
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -20,7 +21,7 @@ class Attachment:
     """One attachment of a session to this server; the guard of everything the session writes from here.
 
     `revision` is the one that wrote the session record. `live` goes false when the session ends here; a store then
-    stops repeating its proposals.
+    stops repeating its proposals, but for the deletion of its record.
     """
 
     __slots__ = ("live", "revision", "session")
@@ -229,7 +230,8 @@ class Store(Protocol):
     def propose(self, proposal: Proposal, settle: Settle) -> None:
         """Send a proposal on its way and return at once.
 
-        Raises LockError (QUOTA_EXCEEDED) for a PutEntry when too many wait. What frees something is always taken.
+        Raises LockError (QUOTA_EXCEEDED) for a PutEntry or PutEntries when too many wait. What frees something is
+        always taken.
         """
 
     async def grant_lease(self, ttl: int) -> Lease:

@@ -130,7 +130,7 @@ def hold(servers: str, hold_for: float | None, as_json: bool, name: str, **asked
 @program.command()
 @server_option
 @json_option("Print a list of locks with their entries as JSON.")
-@click.option("--held", is_flag=True, help="Only locks that are held.")
+@click.option("--held", is_flag=True, help="Only locks that are held, or still taken.")
 @click.option("--contended", is_flag=True, help="Only locks for which somebody waits.")
 @click.option("--session", "session_id", metavar="ID", default="", help="Only locks that it holds or awaits.")
 @click.argument("prefix", default="")
@@ -214,7 +214,7 @@ def break_(servers: str, as_json: bool, token: int | None, any_hold: bool, reaso
 @reason_options
 @click.argument("session_id", metavar="ID")
 def end_session(servers: str, as_json: bool, reason: str, actor: str, session_id: str) -> None:
-    """End the session ID, and free all that it holds."""
+    """End the session ID, and free all that it holds without a lock delay."""
     _run(breaking.end_session(servers, session_id, reason=reason, actor=actor, as_json=as_json), servers)
 
 

@@ -29,8 +29,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Not retryable, settled.
     """
     ERROR_REASON_WRONG_STATE: _ErrorReason.ValueType  # 2
-    """FAILED_PRECONDITION. The request does not fit the state of the stream: anything before open or resume, a second
-    open, anything after close. Not retryable, settled.
+    """FAILED_PRECONDITION. The request does not fit the state of the stream (anything before open or resume, a second
+    open, anything after close) or of the acquire it names (an upgrade of what is not shared). Not retryable, settled.
     """
     ERROR_REASON_WOULD_BLOCK: _ErrorReason.ValueType  # 3
     """FAILED_PRECONDITION. The lock is taken and the acquire said `no_wait`. It has no place in the queue: an exclusive one
@@ -58,7 +58,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_SESSION_EXPIRED: _ErrorReason.ValueType  # 10
     """NOT_FOUND. The session ended: its lease ran out, it was closed, or it never existed. All its locks and queue
-    places are gone. Open another. Not retryable, settled.
+    places are lost. Open another. Not retryable, settled.
     """
     ERROR_REASON_SUPERSEDED: _ErrorReason.ValueType  # 11
     """ABORTED. Another stream resumed the session; this one can no longer act for it. Not retryable, settled."""
@@ -74,15 +74,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     detached and can be resumed. Retryable. Not settled for requests without a reply.
     """
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 15
-    """UNAVAILABLE. etcd could not be reached or did not answer in time. Retryable. Not settled for requests that
-    change something: the change may still take effect.
+    """UNAVAILABLE. etcd could not be reached, did not answer in time, or is out of space. Retryable. Not settled for
+    requests that change something: the change may still take effect.
     """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 16
     """UNAVAILABLE. This server is shutting down; open or resume at another. Retryable, settled."""
     ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 17
     """NOT_FOUND. No such session; said by GetSession only. Not retryable, settled."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 18
-    """INTERNAL. A defect of the server, recorded in its log. Not retryable, not settled."""
+    """INTERNAL. A defect of the server, or etcd refused what it asked; its log tells more. Not retryable, not settled."""
     ERROR_REASON_REMOVED_EXTERNALLY: _ErrorReason.ValueType  # 19
     """ABORTED. The waiting entry was deleted in etcd behind the service. Retryable, settled."""
     ERROR_REASON_LIMIT_MISMATCH: _ErrorReason.ValueType  # 20
@@ -119,8 +119,8 @@ ERROR_REASON_INVALID_ARGUMENT: ErrorReason.ValueType  # 1
 Not retryable, settled.
 """
 ERROR_REASON_WRONG_STATE: ErrorReason.ValueType  # 2
-"""FAILED_PRECONDITION. The request does not fit the state of the stream: anything before open or resume, a second
-open, anything after close. Not retryable, settled.
+"""FAILED_PRECONDITION. The request does not fit the state of the stream (anything before open or resume, a second
+open, anything after close) or of the acquire it names (an upgrade of what is not shared). Not retryable, settled.
 """
 ERROR_REASON_WOULD_BLOCK: ErrorReason.ValueType  # 3
 """FAILED_PRECONDITION. The lock is taken and the acquire said `no_wait`. It has no place in the queue: an exclusive one
@@ -148,7 +148,7 @@ mode or owner). Choose a fresh acquire_id. Not retryable, settled.
 """
 ERROR_REASON_SESSION_EXPIRED: ErrorReason.ValueType  # 10
 """NOT_FOUND. The session ended: its lease ran out, it was closed, or it never existed. All its locks and queue
-places are gone. Open another. Not retryable, settled.
+places are lost. Open another. Not retryable, settled.
 """
 ERROR_REASON_SUPERSEDED: ErrorReason.ValueType  # 11
 """ABORTED. Another stream resumed the session; this one can no longer act for it. Not retryable, settled."""
@@ -164,15 +164,15 @@ ERROR_REASON_SLOW_CONSUMER: ErrorReason.ValueType  # 14
 detached and can be resumed. Retryable. Not settled for requests without a reply.
 """
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 15
-"""UNAVAILABLE. etcd could not be reached or did not answer in time. Retryable. Not settled for requests that
-change something: the change may still take effect.
+"""UNAVAILABLE. etcd could not be reached, did not answer in time, or is out of space. Retryable. Not settled for
+requests that change something: the change may still take effect.
 """
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 16
 """UNAVAILABLE. This server is shutting down; open or resume at another. Retryable, settled."""
 ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 17
 """NOT_FOUND. No such session; said by GetSession only. Not retryable, settled."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 18
-"""INTERNAL. A defect of the server, recorded in its log. Not retryable, not settled."""
+"""INTERNAL. A defect of the server, or etcd refused what it asked; its log tells more. Not retryable, not settled."""
 ERROR_REASON_REMOVED_EXTERNALLY: ErrorReason.ValueType  # 19
 """ABORTED. The waiting entry was deleted in etcd behind the service. Retryable, settled."""
 ERROR_REASON_LIMIT_MISMATCH: ErrorReason.ValueType  # 20
@@ -203,7 +203,9 @@ class _LossReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LossReason
     LOSS_REASON_UNSPECIFIED: _LossReason.ValueType  # 0
     """Never sent."""
     LOSS_REASON_LEASE_EXPIRED: _LossReason.ValueType  # 1
-    """The lease of the session ran out or was revoked in etcd, or a declared heartbeat did not come within the TTL."""
+    """The lease of the session ran out or was revoked in etcd, a declared heartbeat did not come within the TTL, or no
+    stream resumed the session within its grace.
+    """
     LOSS_REASON_REMOVED_EXTERNALLY: _LossReason.ValueType  # 2
     """Somebody deleted the entry in etcd behind the service."""
     LOSS_REASON_UNPROVEN: _LossReason.ValueType  # 3
@@ -221,7 +223,9 @@ class LossReason(_LossReason, metaclass=_LossReasonEnumTypeWrapper):
 LOSS_REASON_UNSPECIFIED: LossReason.ValueType  # 0
 """Never sent."""
 LOSS_REASON_LEASE_EXPIRED: LossReason.ValueType  # 1
-"""The lease of the session ran out or was revoked in etcd, or a declared heartbeat did not come within the TTL."""
+"""The lease of the session ran out or was revoked in etcd, a declared heartbeat did not come within the TTL, or no
+stream resumed the session within its grace.
+"""
 LOSS_REASON_REMOVED_EXTERNALLY: LossReason.ValueType  # 2
 """Somebody deleted the entry in etcd behind the service."""
 LOSS_REASON_UNPROVEN: LossReason.ValueType  # 3

@@ -179,7 +179,7 @@ class Entry(_message.Message):
     owner: _builtins.str
     """The owner that the client stated, if any."""
     mode: Global___Mode.ValueType
-    """Exclusive or shared. A foreign entry counts as exclusive."""
+    """What it may be granted beside. A foreign entry counts as exclusive."""
     state: Global___EntryState.ValueType
     """Waiting, held, or left behind by its session."""
     token: _builtins.int
@@ -269,7 +269,7 @@ class Eviction(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     EVICTED_AT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The name of the lock. Empty for the record of a session that was ended; those of its holds name them."""
+    """The name of the lock. Empty for the record of a session that was ended, which stands for all that it held."""
     session_id: _builtins.str
     """The session that held, 16 hexadecimal digits."""
     acquire_id: _builtins.int
@@ -277,7 +277,7 @@ class Eviction(_message.Message):
     token: _builtins.int
     """The fencing token that counts no longer; 0 for a whole session."""
     reason: _builtins.str
-    """Why, in the words of whoever did it, or the name of the LossReason."""
+    """Why, in the words of whoever did it."""
     actor: _builtins.str
     """Who did it: the actor stated to the admin service, or the server for a hold that lasted too long."""
     @_builtins.property

@@ -190,7 +190,7 @@ class CheckTokenResponse(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     HIGHEST_TOKEN_FIELD_NUMBER: _builtins.int
     held: _builtins.bool
-    """True when an entry with this token holds the lock at `revision`."""
+    """True when an entry with this token holds the lock at `revision`, and its session is not known to be over."""
     revision: _builtins.int
     """The etcd revision at which that was so: one at or after the arrival of the request."""
     highest_token: _builtins.int

@@ -244,8 +244,8 @@ class Reply(_message.Message):
 
     @_builtins.property
     def queued(self) -> Global___Queued:
-        """Reply to `acquire`, `acquire_all` and `upgrade`: in the queue. Exactly one of the events `granted` and `wait_ended` follows, unless the
-        session ends first.
+        """Reply to `acquire`, `acquire_all` and `upgrade`: in the queue. Exactly one of the events `granted` and
+        `wait_ended` follows, unless the stream breaks first.
         """
 
     @_builtins.property
@@ -568,7 +568,7 @@ class Claim(_message.Message):
     name: _builtins.str
     """The name of the lock."""
     mode: _lock_pb2.Mode.ValueType
-    """The mode asked for."""
+    """The mode it has now. For several names that of the first."""
     owner: _builtins.str
     """The owner stated, if any."""
     state: _lock_pb2.EntryState.ValueType
@@ -620,7 +620,7 @@ Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
 @_typing.final
 class Proof(_message.Message):
-    """How long the lease is certain to live."""
+    """How long the lease is proven."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -774,7 +774,7 @@ class Acquire(_message.Message):
     def lock_delay(self) -> _duration_pb2.Duration:
         """How long the name stays taken after the session is LOST while it holds (not after a release), so that what the
         holder left under way can end. Up to 10 minutes, MODE_EXCLUSIVE only. At least this long; at most by the session's TTL
-        longer.
+        longer, if a server lives on that saw the loss.
         """
 
     def __init__(
@@ -1249,7 +1249,9 @@ Global___Cancelled: _TypeAlias = Cancelled  # noqa: Y015
 
 @_typing.final
 class WaitEnded(_message.Message):
-    """A queued acquire ended without a grant; its entry is gone."""
+    """A queued acquire ended without a grant; its entry is gone. With SESSION_EXPIRED it is about to be freed with all that
+    the session had; with SUPERSEDED it goes on waiting, for the stream that resumed the session.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1298,9 +1300,9 @@ class Lost(_message.Message):
     reason: _errors_pb2.LossReason.ValueType
     """Why."""
     detail: _builtins.str
-    """For FORCE_RELEASED: the reason which the operator stated."""
+    """For FORCE_RELEASED: the reason which the operator stated. For MAX_HOLD_EXCEEDED: the server's."""
     actor: _builtins.str
-    """For FORCE_RELEASED: who the operator said to be."""
+    """For FORCE_RELEASED: who the operator said to be. For MAX_HOLD_EXCEEDED: the server that ended the hold."""
     def __init__(
         self,
         *,

@@ -40,7 +40,7 @@ CONSISTENT_SINCE = (3, 5, 3)
 """Releases of 3.5 before this one can lose consistency after a crash (etcd's announcement of March 2022)."""
 LEASES_LAST_SINCE = (3, 5, 13)
 """Before this release a member that was frozen while it led, and led no more when it woke up, ended leases which had
-been renewed meanwhile (etcd's issue 15247): locks are then lost while their holders believe in them."""
+been renewed meanwhile (etcd's issue 15247): those sessions are then lost."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 A group commit is one transaction whose operations are nested transactions, one per proposal, each with its own
 compares. An acquire reads how many entries its lock has and then writes its own: none before it means that it holds.
 
-Compares rarely fail, and why they did takes two reads to tell. So entries are first proposed without those reads, and
-once more with them where that is asked for; proposals are safe to repeat. A try expects to fail and reads at once.
+Compares rarely fail, and why they did takes two reads to tell. So what is done to one entry is first proposed without
+those reads, and once more with them if it failed; proposals are safe to repeat. A try, which expects to fail, reads at
+once, and so does everything that is rare.
 """
 
 from collections.abc import Callable, Mapping, Sequence
