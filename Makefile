@@ -16,9 +16,10 @@ PYTHON ?=
 # Instead of everything, what pytest is to run and how: make test PYTEST_ARGS="-n 2 tests/unit"
 PYTEST_ARGS ?=
 
-# A user's own pip and Python settings must not redirect or refuse what goes into $(VENV).
-unexport PIP_PREFIX PIP_REQUIRE_HASHES PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USER
-unexport PYTHONHOME PYTHONPATH
+# A user's own pip and Python settings must not redirect or refuse what goes into $(VENV), nor have each of the servers
+# that tests start compile itself anew.
+unexport PIP_NO_COMPILE PIP_PREFIX PIP_REQUIRE_HASHES PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USER
+unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH
 
 .DEFAULT_GOAL := help
 .PHONY: help setup generate fix lint test simulation robustness scale etcd no-go demo bench bench-quick lock-requirements clean

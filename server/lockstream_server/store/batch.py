@@ -4,8 +4,8 @@ The compares of nested transactions all see the state before the whole transacti
 transaction would therefore BOTH find it free and both be granted. Hence the planner's invariants:
 
 1. At most one entry-creating proposal per lock name in one transaction.
-2. One proposal per key at a time: a proposal waits until the one before it on the same entry (or record of an eviction)
-   is settled. No key is written twice in a transaction, which etcd would refuse as a whole.
+2. One proposal per key at a time: a proposal waits until the one before it on the same entry (or record of a session,
+   or of an eviction) is settled. No key is written twice in a transaction, which etcd would refuse as a whole.
 3. A transaction has no more operations than etcd takes, those of its largest proposal counted with its own.
 
 Within these, proposals go in the order in which they came: there is a lane for each name and for each key, a proposal
@@ -18,6 +18,7 @@ from collections.abc import Hashable, Sequence
 from lockstream_server.store.keys import eviction_id, own_entry
 from lockstream_server.store.port import (
     DeleteEntry,
+    DeleteSession,
     Evict,
     EvictSession,
     Proposal,
@@ -61,8 +62,12 @@ class Ticket:
             self.writes = (entry_of(proposal.name, proposal.key),)
             if proposal.eviction is not None:
                 self.writes += (eviction_id(proposal.eviction),)
-        elif isinstance(proposal, EvictSession):
-            self.writes = (eviction_id(proposal.eviction),)
+        elif isinstance(proposal, DeleteSession):
+            self.writes = (proposal.attachment.session,)
+        else:
+            self.writes = (proposal.session,)
+            if isinstance(proposal, EvictSession):
+                self.writes += (eviction_id(proposal.eviction),)
 
     def __repr__(self) -> str:
         return f"Ticket({self.proposal!r})"

@@ -4,7 +4,16 @@ import pytest
 
 from lockstream_server.core.model import EntryRecord
 from lockstream_server.store.batch import Planner, Ticket, check_batch
-from lockstream_server.store.port import Attachment, DeleteEntry, DeleteSession, Evict, Proposal, PutEntry
+from lockstream_server.store.port import (
+    Attachment,
+    DeleteEntry,
+    DeleteSession,
+    Evict,
+    Proposal,
+    PutEntry,
+    TakeOverSession,
+)
+from tests.support.history import RECORD
 from tests.unit.store.test_keys import FOREIGN
 
 
@@ -68,6 +77,23 @@ def test_a_proposal_waits_for_the_one_before_it_on_its_entry() -> None:
     assert not waiting.ready
     waiting.settled(ticket)
     assert take(waiting) == [second]
+
+
+def test_two_who_take_over_one_session_do_so_in_turn() -> None:
+    """A transaction that writes a record twice is refused, with all that others have in it."""
+    first, second, end = (
+        TakeOverSession(1, 1, RECORD),
+        TakeOverSession(1, 1, RECORD),
+        DeleteSession(Attachment(1, 1)),
+    )
+    other = TakeOverSession(2, 1, RECORD)
+    waiting = planner(first, second, end, other)
+    for expected in ([first, other], [second], [end]):
+        batch = waiting.take()
+        assert [ticket.proposal for ticket in batch] == expected
+        assert not waiting.ready
+        for ticket in batch:
+            waiting.settled(ticket)
 
 
 def test_an_entry_is_evicted_in_its_turn() -> None:

@@ -37,7 +37,7 @@ def _txn(connection: Connection) -> object:
 
 
 def _given_up(proposal: Proposal) -> bool:
-    """Whether its session ended here, so that the proposal need not be repeated."""
+    """Whether its session ended here, so that nobody waits for what becomes of the proposal."""
     return not isinstance(proposal, _ALWAYS_WANTED) and not proposal.attachment.live
 
 
@@ -86,9 +86,13 @@ class Commits:
         if self._closed:
             return
         while self._planner.ready and len(self._in_flight) < self._client.options.transactions_in_flight:
-            task = asyncio.get_running_loop().create_task(self._commit(self._planner.take()))
-            self._in_flight.add(task)
-            task.add_done_callback(self._landed)
+            # What is sent together sees the state before it: beside the end of its session, an acquire would be written
+            # as if that was still there.
+            batch = self._drop_given_up(self._planner.take())
+            if batch:
+                task = asyncio.get_running_loop().create_task(self._commit(batch))
+                self._in_flight.add(task)
+                task.add_done_callback(self._landed)
 
     def _landed(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
