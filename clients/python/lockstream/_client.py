@@ -74,7 +74,7 @@ class Client(Reads):
 
         Args:
             ttl: seconds it outlives the last proof that this process is there.
-            grace: seconds it is kept when its connection breaks; 0 frees everything at once.
+            grace: seconds it is kept when its connection breaks; 0 frees everything at once but what has a lock delay.
             name: who the client is, for people who read listings.
             metadata: labels for listings.
         """

@@ -23,7 +23,7 @@ class Options:
     grace: float | None = None
     """How long a session is kept when its stream breaks.
 
-    None is the whole TTL; 0 frees everything at once.
+    None is the whole TTL; 0 frees everything at once but what has a lock delay.
     """
     name: str = ""
     """Who the client is, for people who read listings. Empty is this host and process."""

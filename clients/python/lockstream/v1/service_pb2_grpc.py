@@ -88,8 +88,9 @@ class LockServiceServicer:
         session: it can be resumed, at any server, within its detach_grace.
 
         Requests that fail are answered one by one and do not end the stream. The stream itself ends with OK after `close`
-        and after the event `session_ended`; with RESOURCE_EXHAUSTED (SLOW_CONSUMER) when the client does not read; with
-        UNAVAILABLE when the server stops. In the last two cases, and when the connection breaks, resume.
+        and after the event `session_ended`; with INVALID_ARGUMENT after a frame that cannot be decoded, or has more than
+        1024 requests; with RESOURCE_EXHAUSTED (SLOW_CONSUMER) when the client does not read; with UNAVAILABLE when the
+        server stops. In the last three cases, and when the connection breaks, resume.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,8 +40,9 @@ class LockServiceStub:
     session: it can be resumed, at any server, within its detach_grace.
 
     Requests that fail are answered one by one and do not end the stream. The stream itself ends with OK after `close`
-    and after the event `session_ended`; with RESOURCE_EXHAUSTED (SLOW_CONSUMER) when the client does not read; with
-    UNAVAILABLE when the server stops. In the last two cases, and when the connection breaks, resume.
+    and after the event `session_ended`; with INVALID_ARGUMENT after a frame that cannot be decoded, or has more than
+    1024 requests; with RESOURCE_EXHAUSTED (SLOW_CONSUMER) when the client does not read; with UNAVAILABLE when the
+    server stops. In the last three cases, and when the connection breaks, resume.
     """
     GetLock: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetLockRequest, _service_pb2.GetLockResponse]
     """Reads one lock: who holds it and who waits. A free lock has no entries; it is not an error."""
@@ -72,8 +73,9 @@ class LockServiceAsyncStub(LockServiceStub):
     session: it can be resumed, at any server, within its detach_grace.
 
     Requests that fail are answered one by one and do not end the stream. The stream itself ends with OK after `close`
-    and after the event `session_ended`; with RESOURCE_EXHAUSTED (SLOW_CONSUMER) when the client does not read; with
-    UNAVAILABLE when the server stops. In the last two cases, and when the connection breaks, resume.
+    and after the event `session_ended`; with INVALID_ARGUMENT after a frame that cannot be decoded, or has more than
+    1024 requests; with RESOURCE_EXHAUSTED (SLOW_CONSUMER) when the client does not read; with UNAVAILABLE when the
+    server stops. In the last three cases, and when the connection breaks, resume.
     """
     GetLock: _aio.UnaryUnaryMultiCallable[_service_pb2.GetLockRequest, _service_pb2.GetLockResponse]  # type: ignore[assignment]
     """Reads one lock: who holds it and who waits. A free lock has no entries; it is not an error."""
@@ -107,8 +109,9 @@ class LockServiceServicer(metaclass=_abc_1.ABCMeta):
         session: it can be resumed, at any server, within its detach_grace.
 
         Requests that fail are answered one by one and do not end the stream. The stream itself ends with OK after `close`
-        and after the event `session_ended`; with RESOURCE_EXHAUSTED (SLOW_CONSUMER) when the client does not read; with
-        UNAVAILABLE when the server stops. In the last two cases, and when the connection breaks, resume.
+        and after the event `session_ended`; with INVALID_ARGUMENT after a frame that cannot be decoded, or has more than
+        1024 requests; with RESOURCE_EXHAUSTED (SLOW_CONSUMER) when the client does not read; with UNAVAILABLE when the
+        server stops. In the last three cases, and when the connection breaks, resume.
         """
 
     @_abc_1.abstractmethod

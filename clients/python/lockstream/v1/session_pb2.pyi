@@ -431,9 +431,9 @@ class Open(_message.Message):
     @_builtins.property
     def detach_grace(self) -> _duration_pb2.Duration:
         """How long the session is kept after its stream breaks, so that it can be resumed. Unset, or anything beyond the
-        TTL, is the TTL. Zero frees everything as soon as the server sees the stream end. With less than the TTL a client
-        whose connection broke must not believe in its locks for longer than this after the break: they may be granted to
-        others then, although the lease was proven for longer.
+        TTL, is the TTL. Zero frees everything but what has a lock delay as soon as the server sees the stream end. With
+        less than the TTL a client whose connection broke must not believe in its locks for longer than this after the
+        break: they may be granted to others then, although the lease was proven for longer.
         """
 
     def __init__(
