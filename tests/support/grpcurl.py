@@ -59,7 +59,9 @@ class TypedSession:
     async def __aexit__(self, *exc_info: object) -> None:
         if self._process.returncode is None:
             self._process.kill()
-        await self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.communicate()  # closes the other pipe as well, which waiting alone does not
 
     async def type(self, request: Mapping[str, object]) -> None:
         """Type a frame of one request."""

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ async def accepts(endpoint: str) -> bool:
     except OSError:
         return False
     writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
     return True
 
 
