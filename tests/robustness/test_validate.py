@@ -11,10 +11,11 @@ from lockstream_server.sessions.record_leases import LEASE_SECONDS
 from tests.robustness.good_story import STORY, Tamper, asked, beliefs, with_belief, with_operation
 from tests.robustness.history import ETCD, End, Opened, Outcome, Part, Stalled
 from tests.robustness.model import TTL
-from tests.robustness.story import Fault, Operation, Story
+from tests.robustness.story import Belief, Fault, Operation, Story
 from tests.robustness.tampering import PLANTS, failed_and_holds, granted_late_after_healing, never_answered
 from tests.robustness.validate import validate
 from tests.robustness.validate.bounds import Bounds
+from tests.robustness.validate.endings import endings
 from tests.robustness.validate.healing import healings
 from tests.robustness.validate.leftovers import Gauge, Remains, leftovers
 from tests.robustness.validate.replay import Replay, replay
@@ -146,6 +147,20 @@ def test_a_wait_for_a_lock_delay_is_none_for_healing() -> None:
     elsewhere = replace(waited, parts=(Part("other"),))
     story = Story(operations=[waited, elsewhere], faults=[fault])
     assert list(healings(story, replay(STORY))) == [until - fault.until]
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_session_that_is_closed_has_no_lock_delay(closes: bool) -> None:
+    """What it released just before may go with it, at once. Of one that was lost it would have gone too soon."""
+    [held] = [tenure for tenure in replay(STORY).tenures.values() if tenure.name == "delayed" and tenure.lock_delay]
+    assert held.orphaned_seen is not None
+    begun, ended = held.granted_seen, held.orphaned_seen - 0.1
+    held = replace(held, removed_seen=held.orphaned_seen + 0.1)
+    belief = Belief("ann", 1, held.session, "", Part("delayed"), held.token, begun, ended, End.RELEASED)
+    close = Operation("ann", 2, "close", held.session, (), "", None, ended, ended + 0.1, Outcome.OK)
+    story = Story(beliefs=[belief], operations=[close] if closes else [])
+    found = list(endings(story, Replay(tenures={("delayed", held.token): held}), Bounds()))
+    assert len(found) == (0 if closes else 1)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,11 @@ def excess(story: Story, replay: Replay, belief: Belief, bounds: Bounds) -> floa
     return 0.0
 
 
+def closed(story: Story) -> set[str]:
+    """The sessions that their clients closed, or meant to. A close frees everything at once, with no lock delay."""
+    return {operation.session for operation in story.operations if operation.kind == "close"}
+
+
 def read_late(story: Story, since: float, until: float) -> bool:
     """Whether the process that records etcd's history stood still in between, so that it saw things late."""
     return any(stall.since <= until and since <= stall.at for stall in story.stalls.get(ETCD, ()))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from lockstream_server.core.effects import Cause
 from tests.robustness.history import ABANDONED, End
 from tests.robustness.story import Story
-from tests.robustness.validate.bounds import Bounds, read_late
+from tests.robustness.validate.bounds import Bounds, closed, read_late
 from tests.robustness.validate.replay import Replay, Tenure
 from tests.robustness.validate.violations import Violation
 
@@ -15,7 +15,7 @@ def delays(story: Story, replay: Replay, bounds: Bounds) -> Iterator[Violation]:
 
     What was released or closed is not lost.
     """
-    closed = {operation.session for operation in story.operations if operation.kind == "close"}
+    without_delays = closed(story)
     held_on = {
         (belief.name, belief.token)
         for belief in story.beliefs
@@ -32,5 +32,5 @@ def delays(story: Story, replay: Replay, bounds: Bounds) -> Iterator[Violation]:
                     f"{lost.token} was lost, which had a lock delay of {lost.lock_delay:g} s"
                 )
                 yield Violation("delays", tenure.name, text)
-        if tenure.lock_delay and tenure.session not in closed and (tenure.name, tenure.token) in held_on:
+        if tenure.lock_delay and tenure.session not in without_delays and (tenure.name, tenure.token) in held_on:
             delayed[tenure.name] = tenure

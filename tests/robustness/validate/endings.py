@@ -7,7 +7,7 @@ from lockstream_server.core.effects import Cause
 from lockstream_server.core.model import EvictionKind
 from tests.robustness.history import End
 from tests.robustness.story import Belief, Story
-from tests.robustness.validate.bounds import Bounds, disturbed, excess
+from tests.robustness.validate.bounds import Bounds, closed, disturbed, excess
 from tests.robustness.validate.replay import Replay, Tenure
 from tests.robustness.validate.violations import Violation
 
@@ -16,6 +16,7 @@ CHECK = "endings"
 
 def endings(story: Story, replay: Replay, bounds: Bounds) -> Iterator[Violation]:
     """One violation for each hold that its holder did not know to have ended, or was told a wrong reason for."""
+    without_delays = closed(story)
     parts: dict[tuple[str, int], list[Tenure]] = defaultdict(list)
     for belief in story.beliefs:
         if (tenure := replay.tenures.get((belief.name, belief.token))) is not None:
@@ -24,16 +25,18 @@ def endings(story: Story, replay: Replay, bounds: Bounds) -> Iterator[Violation]
         known = replay.tenures.get((belief.name, belief.token))
         if known is None:
             continue  # that is a matter of the commit order
-        if known.removed_seen is not None and (late := _late(story, replay, belief, known, bounds)):
-            yield Violation(CHECK, belief.name, f"{belief}: {late}")
+        if known.removed_seen is not None:
+            delayed = known.orphaned_seen is not None and known.session not in without_delays
+            seen = known.removed_seen - (known.lock_delay if delayed else 0.0)
+            if late := _late(story, replay, belief, known, bounds, seen):
+                yield Violation(CHECK, belief.name, f"{belief}: {late}")
         if belief.end is End.LOST and not _explains(belief.reason, parts[_hold(belief)], bounds):
             text = f"{belief}: etcd's history does not say so of the hold, which {_fate(known)}"
             yield Violation(CHECK, belief.name, text)
 
 
-def _late(story: Story, replay: Replay, belief: Belief, tenure: Tenure, bounds: Bounds) -> str:
-    """How the holder believed in the hold after its end, if it did so for longer than it may."""
-    seen = (tenure.removed_seen or 0.0) - (tenure.lock_delay if tenure.orphaned_seen is not None else 0.0)
+def _late(story: Story, replay: Replay, belief: Belief, tenure: Tenure, bounds: Bounds, seen: float) -> str:
+    """How the holder believed in the hold after its end, which was `seen` then, if it did so for longer than it may."""
     allowed = excess(story, replay, belief, bounds)
     if tenure.cause is not Cause.SESSION_ENDED:
         # Deleted or evicted while the session lives: the news comes afterwards, or the deadline does.
