@@ -37,6 +37,7 @@ class Keeping:
 
     def __exit__(self, *exc_info: object) -> None:
         self._answered.cancel()
+        self._proof = None  # from now on it is the session's, which takes no answer that comes too late
         if self._timer is not None:
             self._timer.cancel()
 
@@ -44,20 +45,22 @@ class Keeping:
         """Renew the lease from now on, whose TTL is that many seconds. Does nothing the second time."""
         if self._proof is None:
             self._proof = LeaseProof(ttl, float("-inf"))
-            self._renew(self._proof)
+            self._renew(ttl)
 
     async def proof(self) -> LeaseProof | None:
         """For how long the lease is proven, once anything is known of it; None if it has ended."""
         await self._answered
         return None if self._ended else self._proof
 
-    def _renew(self, proof: LeaseProof) -> None:
-        self._timer = asyncio.get_running_loop().call_later(proof.ttl / RENEWALS_PER_TTL, self._renew, proof)
-        self._store.renew_lease(self._lease, partial(self._renewed, proof, self.clock.time()))
+    def _renew(self, ttl: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(ttl / RENEWALS_PER_TTL, self._renew, ttl)
+        self._store.renew_lease(self._lease, partial(self._renewed, self.clock.time()))
 
-    def _renewed(self, proof: LeaseProof, sent_at: float, alive: bool) -> None:
+    def _renewed(self, sent_at: float, alive: bool) -> None:
+        if self._proof is None:
+            return
         if alive:
-            proof.renewed(sent_at)
+            self._proof.renewed(sent_at)
         else:
             self._ended = True
         if not self._answered.done():

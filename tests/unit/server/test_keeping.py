@@ -90,3 +90,20 @@ def test_no_lease_is_kept_for_a_client_that_has_gone(
     world.loop.advance(WAIT)
     assert renewals.count(lost.session) == 1
     assert {*world.truth.sessions()} == {sessions[0].session}
+
+
+def test_an_answer_that_comes_too_late_proves_nothing(world: World, sessions: Sequence[Stream]) -> None:
+    """One asked for while the session waited, and told when it was attached and its proof was over."""
+    resumed, store = world.resume(sessions[1], 1), world.stores[1]
+    world.loop.advance(TTL / 3 - 0.01)
+    store.hold_confirms = True
+    world.loop.advance(0.1)  # it is renewed once more, and nobody hears of it
+    while resumed.state != "attached":
+        world.do(store.move)
+        world.loop.advance(0.01)
+    session = world.registries[1].sessions[resumed.session]
+    before = session.proven
+    assert 0 < before < TTL * 2 / 3
+    [late, *_] = store.confirms
+    world.do(late)
+    assert session.proven <= before
