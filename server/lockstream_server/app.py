@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 HEALTH_SECONDS = 0.25
 """How often health is looked at anew."""
+GOODBYE_SECONDS = 1.0
+"""Time for clients to hang up on a server that stops, before they are cut off."""
 LEAVING_SECONDS = 3.0
 """Time for tasks that were cancelled to end, before they are called left."""
 RESUME_TOKEN_BYTES = 24
@@ -118,8 +120,12 @@ class Server:
             log.info("some sessions did not move", extra={"sessions": len(self.registry.sessions)})
 
     async def stop(self) -> None:
-        """End every stream. The sessions live on in the store."""
-        await self._grpc.stop(grace=None)
+        """End every stream. The sessions live on in the store.
+
+        Whoever is connected is told so first, and has a moment to hang up. Without it gRPC says that something went
+        wrong, which its clients print.
+        """
+        await self._grpc.stop(grace=GOODBYE_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 
@@ -19,6 +21,19 @@ from tests.support.wire import Wire, acquire, reason
 
 LOCKS = 10
 SESSIONS_PER_LOCK = 5
+STAYS_CONNECTED = """
+from contextlib import ExitStack
+import lockstream.sync
+
+with ExitStack() as stack:
+    clients = [stack.enter_context(lockstream.sync.connect({target!r})) for _ in range(16)]
+    print([client.get_lock("anything") for client in clients], flush=True)
+    input()
+"""
+"""A program that keeps connections to a server until it is told that the server has stopped.
+
+They are many because it depends on luck whether one sees the goodbye before its end.
+"""
 
 
 class Crowd:
@@ -160,3 +175,25 @@ async def test_a_draining_server_tells_its_clients_serves_those_it_has_and_takes
         resumed = (await again.ask(resume)).attached
         assert [(claim.name, claim.token) for claim in resumed.claims] == [(name, granted.token)]
         assert (await again.ask(session_pb2.Close())).HasField("closed")
+
+
+def test_clients_that_are_only_connected_print_nothing_when_their_server_stops(
+    etcd: EtcdProcess, start_server: StartServer
+) -> None:
+    """A server that is just gone has gRPC print so."""
+    server = start_server(etcd.endpoint)
+    with subprocess.Popen(
+        [sys.executable, "-c", STAYS_CONNECTED.format(target=server.target)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        try:
+            assert program.stdout is not None
+            assert program.stdout.readline(), "they are connected"
+            server.stop()
+            _, printed = program.communicate("\n", timeout=20)
+        finally:
+            program.kill()
+    assert (program.returncode, printed) == (0, "")
