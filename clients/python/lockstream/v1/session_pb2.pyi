@@ -603,7 +603,9 @@ Global___Claim: _TypeAlias = Claim  # noqa: Y015
 
 @_typing.final
 class Heartbeat(_message.Message):
-    """Asks for a proof of the lease. Safe to repeat."""
+    """Asks for a proof of the lease. Safe to repeat. Who sends one every third of the TTL is told of a fresh renewal each
+    time: the server renews the lease just before the next is due.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
