@@ -6,7 +6,6 @@ same at every server, are no settings.
 
 # ruff: noqa: RUF009 - `option` makes a dataclass field; nothing mutable is shared
 
-import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,10 +42,6 @@ def _check_file(text: str) -> None:
         raise ValueError(f"there is no file {text!r}")
 
 
-def _default_name() -> str:
-    return f"{socket.gethostname()}-{os.getpid()}"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of one server; durations are in seconds. Making one checks it.
@@ -62,9 +57,10 @@ class Settings:
         check=check_listen_address,
     )
     server_name: str = option(
-        cast("str", _default_name),
+        cast("str", socket.gethostname),
         _LISTENING,
-        "name of this server in session records; by default its host name and process id",
+        "name of this server in session records, by which it knows its sessions again when it is restarted; by default "
+        "its host name",
     )
     tls_cert: Path | None = option(
         None, _LISTENING, "PEM certificate chain to serve TCP over TLS with", check=_check_file

@@ -1,6 +1,7 @@
 """Servers keep nothing that matters: they are killed, restarted and drained under their sessions."""
 
 import asyncio
+import re
 import signal
 import subprocess
 import sys
@@ -151,6 +152,26 @@ async def test_a_rolling_restart_loses_no_lock_and_no_place(
             crowd.check_held()
             leaving.start()
         await crowd.pass_on()
+
+
+async def test_a_server_that_is_started_again_renews_the_leases_of_its_sessions_before_they_are_back(
+    etcd: EtcdProcess, start_server: StartServer
+) -> None:
+    server = start_server(etcd.endpoint)
+
+    def remaining() -> int:
+        told = etcd.etcdctl("lease", "timetolive", attached.session_id)
+        return int(re.findall(r"remaining\((\d+)s\)", told)[0])
+
+    async with Wire(server.target) as wire:
+        attached = await wire.open(ttl=60)
+        server.kill()
+    await eventually(lambda: remaining() <= 57, "some of the TTL has passed")
+    server.start()
+    await eventually(lambda: remaining() >= 58, "it begins anew")
+    async with Wire(server.target) as again:
+        await again.resume(attached)
+        assert (await again.ask(session_pb2.Close())).HasField("closed")
 
 
 async def test_a_draining_server_tells_its_clients_serves_those_it_has_and_takes_no_more(

@@ -65,6 +65,8 @@ class ControlledStore:
         self.hold_confirms = False
         self.no_leases = False
         """Whether it grants no leases now."""
+        self.cut_off = False
+        """Whether nothing more is heard of its server, which is dead, or as good as that."""
         self._feed: _Delayed | None = None
         self._following: asyncio.Task[None] | None = None
 
@@ -171,6 +173,8 @@ class ControlledStore:
 
     def propose(self, proposal: Proposal, settle: Settle) -> None:
         """See `Store.propose`."""
+        if self.cut_off:
+            return
         self.proposals += 1
         if isinstance(proposal, Evict):
             self.evicted.add(proposal.token)
@@ -189,6 +193,8 @@ class ControlledStore:
 
     def renew_lease(self, session: int, confirm: Callable[[bool], None]) -> None:
         """See `Store.renew_lease`."""
+        if self.cut_off:
+            return
 
         def confirmed(alive: bool) -> None:
             if self.hold_confirms:

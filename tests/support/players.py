@@ -234,15 +234,9 @@ class World:
     def __init__(self, servers: int) -> None:
         self.loop = VirtualTimeLoop()
         self.truth = MemoryStore()
-        self.stores = [ControlledStore(self.truth) for _ in range(servers)]
+        self.stores: list[ControlledStore] = []
+        self.registries: list[Registry] = []
         self._tokens = count(1)
-        self.registries = [
-            Registry(
-                Host(f"server-{n}", store, Table(), Bounds(), self.loop.time),
-                new_token=lambda: f"token-{next(self._tokens)}",
-            )
-            for n, store in enumerate(self.stores)
-        ]
         self.streams: list[Stream] = []
         self.defects: list[dict[str, Any]] = []
         self.loop.set_exception_handler(lambda _, context: self.defects.append(context))
@@ -254,8 +248,17 @@ class World:
         """By token the values that were set, where none is being set."""
         self.deleted: set[int] = set()
         """Tokens of entries that were deleted in the store by hand."""
-        for store, registry in zip(self.stores, self.registries, strict=True):
-            self.do(store.start, registry)
+        for number in range(servers):
+            self.start(f"server-{number}")
+
+    def start(self, name: str) -> None:
+        """A server of this name starts, the next in number."""
+        store = ControlledStore(self.truth)
+        host = Host(name, store, Table(), Bounds(), self.loop.time)
+        registry = Registry(host, new_token=lambda: f"token-{next(self._tokens)}")
+        self.stores.append(store)
+        self.registries.append(registry)
+        self.do(store.start, registry)
 
     def do(self, action: Any, *arguments: Any) -> Any:
         """Call something within the loop and let everything settle that needs no store."""

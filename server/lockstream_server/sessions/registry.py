@@ -63,6 +63,7 @@ class Registry:
 
     def resync(self, snapshot: Snapshot) -> None:
         """See `Feed.resync`."""
+        starting = not self.revision
         self.host.witness.observers.lost_track(self.host.table.revision)
         effects = self.host.table.fold(self.host.table.difference(snapshot))
         for effect in effects:
@@ -71,7 +72,18 @@ class Registry:
         self.host.orphans.look()
         for session in [*self.sessions.values()]:
             session.claims.reconcile()
+        if starting:
+            self._renew_the_predecessors()
         self.host.milestones.reached()
+
+    def _renew_the_predecessors(self) -> None:
+        """Renew the leases of the sessions which the server of this name had when it ended, as if they detached now.
+
+        Their clients come back, each in its turn, to this server or to another.
+        """
+        for lease, live in self.host.table.sessions.items():
+            if live.record is not None and live.record.server == self.host.name and live.record.grace > 0:
+                self.host.store.renew_lease(lease, lambda _: None)
 
     # Ending.
 

@@ -39,13 +39,11 @@ def renewals(world: World, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.fixture
-def sessions(world: World, monkeypatch: pytest.MonkeyPatch) -> Sequence[Stream]:
+def sessions(world: World) -> Sequence[Stream]:
     """Two of the first server, which is dead; the second one is busy with the first of them for now."""
     sessions = [world.open(0), world.open(0)]
     world.quiesce()
-    dead = world.stores[0]
-    monkeypatch.setattr(dead, "renew_lease", lambda *_: None)
-    monkeypatch.setattr(dead, "propose", lambda *_: None)
+    world.stores[0].cut_off = True
     assert world.resume(sessions[0], 1).state == "begins"
     return sessions
 
