@@ -57,6 +57,14 @@ def test_a_fold_that_breaks_the_rules_is_caught(monkeypatch: pytest.MonkeyPatch)
     assert "commit order" in {violation.check for violation in validate(STORY)}
 
 
+def thawed(story: Story, *, after: float) -> Story:
+    """Who was evicted is thawed so long after the next began: it reads of its grant, then of its eviction."""
+    evicted, next_in_line = beliefs(story, "evicted")
+    begun = next_in_line.begun + after
+    read = with_belief(story, evicted, begun=begun, ended=begun + 0.1)
+    return replace(read, stalls={"ann": [Stalled(begun, evicted.begun)]})
+
+
 @pytest.mark.parametrize(
     ("tamper", "bounds"),
     [
@@ -74,6 +82,15 @@ def test_a_fold_that_breaks_the_rules_is_caught(monkeypatch: pytest.MonkeyPatch)
             ),
             Bounds(),
             id="a notice to a process that stood still",
+        ),
+        pytest.param(lambda story: thawed(story, after=0.2), Bounds(), id="a grant that was read after the eviction"),
+        pytest.param(
+            lambda story: thawed(
+                with_belief(story, beliefs(story, "evicted")[1], ended=beliefs(story, "evicted")[1].begun + 0.1),
+                after=0.2,
+            ),
+            Bounds(),
+            id="a grant that was read after the eviction, and after the next had gone",
         ),
         pytest.param(
             lambda story: with_belief(story, beliefs(story, "turns")[0], end=End.LOST, reason="REMOVED_EXTERNALLY"),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from tests.robustness.story import Belief, Story
-from tests.robustness.validate.bounds import Bounds, excess
+from tests.robustness.validate.bounds import Bounds, evicted_before, excess
 from tests.robustness.validate.replay import Replay
 from tests.robustness.validate.violations import Violation
 
@@ -17,10 +17,11 @@ def exclusion(story: Story, replay: Replay, bounds: Bounds) -> Iterator[Violatio
         excluding = _excluding(before, belief)
         if not excluding:
             continue
+        own = excess(story, replay, belief, bounds) if evicted_before(replay, belief, bounds) else 0.0
         beyond = [
             other
             for other in excluding
-            if min(other.ended, belief.ended) - belief.begun > excess(story, replay, other, bounds)
+            if min(other.ended, belief.ended) - belief.begun > max(own, excess(story, replay, other, bounds))
         ]
         # Of permits those that are excused no longer count; what is left may well be few enough.
         if beyond and _excluding(beyond, belief):
