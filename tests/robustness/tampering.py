@@ -30,6 +30,12 @@ def next_begins_early(story: Story) -> Story:
     return with_belief(story, held[1], begun=held[0].begun + 0.1)
 
 
+def evicted_beside_another(story: Story) -> Story:
+    evicted, next_in_line = beliefs(story, "evicted")
+    soon = with_belief(story, evicted, begun=evicted.ended - 0.5)
+    return with_belief(soon, next_in_line, begun=evicted.ended - 0.6)
+
+
 EXCLUSION: dict[str, Tamper] = {
     "two exclusive holders": overtaken("turns"),
     "the next is told too early": next_begins_early,
@@ -39,6 +45,7 @@ EXCLUSION: dict[str, Tamper] = {
     ),
     "more permits than there are": overtaken("permits"),
     "an eviction that was not noticed in time": eviction_not_noticed,
+    "who was soon evicted began beside another": evicted_beside_another,
 }
 
 

@@ -43,12 +43,12 @@ def excess(story: Story, replay: Replay, belief: Belief, bounds: Bounds) -> floa
     return 0.0
 
 
-def evicted_before(replay: Replay, belief: Belief, bounds: Bounds) -> bool:
+def evicted_before(replay: Replay, belief: Belief) -> bool:
     """Whether the hold had been evicted when its holder, which was frozen, read of its grant; the notice comes next."""
     tenure = replay.tenures.get((belief.name, belief.token))
     if tenure is None or tenure.evicted is None or tenure.removed_seen is None:
         return False
-    return tenure.removed_seen - bounds.recording <= belief.begun
+    return tenure.removed_seen <= belief.begun
 
 
 def closed(story: Story) -> set[str]:

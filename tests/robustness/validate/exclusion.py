@@ -17,7 +17,7 @@ def exclusion(story: Story, replay: Replay, bounds: Bounds) -> Iterator[Violatio
         excluding = _excluding(before, belief)
         if not excluding:
             continue
-        own = excess(story, replay, belief, bounds) if evicted_before(replay, belief, bounds) else 0.0
+        own = excess(story, replay, belief, bounds) if evicted_before(replay, belief) else 0.0
         beyond = [
             other
             for other in excluding

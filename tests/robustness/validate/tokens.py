@@ -17,7 +17,7 @@ EXCLUDED_BY = {
 """What a hold of each mode follows when the two cannot have overlapped."""
 
 
-def tokens(story: Story, replay: Replay, bounds: Bounds) -> Iterator[Violation]:
+def tokens(story: Story, replay: Replay, _bounds: Bounds) -> Iterator[Violation]:
     """One violation for each grant whose token is not larger than those before it."""
     newest: dict[str, int] = {}
     for tenure in replay.tenures.values():
@@ -28,7 +28,7 @@ def tokens(story: Story, replay: Replay, bounds: Bounds) -> Iterator[Violation]:
             newest[tenure.name] = max(tenure.token, newest.get(tenure.name, 0))
     beliefs = defaultdict(list)
     for belief in story.beliefs:
-        if not evicted_before(replay, belief, bounds):
+        if not evicted_before(replay, belief):
             beliefs[belief.name].append(belief)
     for name, of_name in beliefs.items():
         yield from _in_the_world(name, of_name)
